@@ -1,0 +1,3 @@
+"""See how vision models trained in different ways differ inside."""
+
+__version__ = "0.1.0"

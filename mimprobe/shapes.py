@@ -1,0 +1,43 @@
+"""The glossary of axes: every tensor shape that has a name.
+
+What belongs here: type aliases for shapes, with their axis names. What does not: functions.
+
+    batch    images of one batch             image    images of a whole data set
+    head     attention heads of one layer    other    the second head of an ordered pair
+    query    rows of an attention map        key      columns of an attention map
+    token    prefix tokens, then patches     channel  width of a token
+    feature  width of one pooled vector      group    jackknife groups of images
+"""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Attention = Float[Tensor, "batch head query key"]
+"""Probabilities: every row over `key` sums to one, or is zero where it was left out."""
+
+Distances = Float[Tensor, "query key"]
+"""Distance between patch centres, in pixels of the network's input."""
+
+PerHead = Float[Tensor, "batch head"]
+"""One number for each image and head."""
+
+HeadPairs = Float[Tensor, "batch head other"]
+"""One number for each image and ordered pair of heads."""
+
+RowPairs = Float[Tensor, "batch query head other"]
+"""One number for each image, query and ordered pair of heads."""
+
+Tokens = Float[Tensor, "batch token channel"]
+"""What a block hands to the next one, windows and maps flattened row by row."""
+
+Pooled = Float[Tensor, "image feature"]
+"""One vector for each image."""
+
+Images = Float[Tensor, "batch rgb height width"]
+"""Preprocessed images, as a network takes them."""
+
+PatchMask = Bool[Tensor, "batch row column"]
+"""One for a masked patch, zero for a visible one."""
+
+ValidKeys = Bool[Tensor, "query key"]
+"""Which keys a query could attend to at all."""
