@@ -61,7 +61,12 @@ class SilentSiteError(SiteError):
 
 
 class NonFiniteError(MimprobeError):
-    """NaN or infinity where a number was expected."""
+    """NaN or infinity where a number was expected; `row` is the image's place in its batch."""
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        """State what is not finite, and in which row of the batch."""
+        super().__init__(message)
+        self.row = row
 
 
 class OutputError(MimprobeError):

@@ -27,6 +27,12 @@ HeadPairs = Float[Tensor, "batch head other"]
 RowPairs = Float[Tensor, "batch query head other"]
 """One number for each image, query and ordered pair of heads."""
 
+RowSums = Float[Tensor, "batch head query"]
+"""One number for each image, head and query."""
+
+WindowRows = Float[Tensor, "batch head window place key"]
+"""Probabilities within windows, before the windows are folded into queries."""
+
 Tokens = Float[Tensor, "batch token channel"]
 """What a block hands to the next one, windows and maps flattened row by row."""
 

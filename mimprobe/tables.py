@@ -15,7 +15,7 @@ import html
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +33,17 @@ KINDS = ("supervised", "distilled", "contrastive", "mim", "untrained", "other")
 """Kinds of training, in the order in which legends list them."""
 
 HEAD_COLUMNS = (
-    "model", "kind", "site", "layer", "head", "metric", "unit", "value", "std", "se", "n",
+    "model",
+    "kind",
+    "site",
+    "layer",
+    "head",
+    "metric",
+    "unit",
+    "value",
+    "std",
+    "se",
+    "n",
 )
 """A per-image metric: one row for each model, layer, head and metric.
 
@@ -50,6 +60,11 @@ PAIR_COLUMNS = (
 
 Both orders of a pair are present, so that a heat map is one pivot. `note` says why `se` is empty.
 """
+
+TEXT_COLUMNS = (
+    "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit",
+)  # fmt: skip
+"""Columns that stay text when read back, even where a model is called `1` or `nan`."""
 
 PER_IMAGE_KEYS = ("model", "site", "layer", "head", "metric")
 """What identifies a column of `PerImageValues`; a layer mean has head -1."""
@@ -76,6 +91,24 @@ class PerImageValues:
             keep &= (self.columns[key] == wanted).to_numpy()
         columns = self.columns[keep].reset_index(drop=True)
         return PerImageValues(self.images, columns, self.values[:, keep])
+
+
+def join_per_image(parts: Sequence[PerImageValues]) -> PerImageValues:
+    """Put the columns of several analyzers, measured on the same images, beside each other.
+
+    Raises:
+        OutputError: they are not of the same images.
+    """
+    filled = [part for part in parts if len(part.columns)]
+    if not filled:
+        empty = pd.DataFrame(columns=list(PER_IMAGE_KEYS))
+        return PerImageValues((), empty, np.empty((0, 0), dtype=np.float32))
+    if any(part.images != filled[0].images for part in filled):
+        raise OutputError("per-image values of different images cannot be joined")
+    columns = pd.concat([part.columns for part in filled], ignore_index=True)
+    return PerImageValues(
+        filled[0].images, columns, np.concatenate([part.values for part in filled], axis=1)
+    )
 
 
 @dataclass(frozen=True)
@@ -112,7 +145,9 @@ class Result(Mapping[str, pd.DataFrame]):
             names.append(f"{name}.csv")
             write_text(target / names[-1], table.to_csv(index=False))
         names.append(PER_IMAGE_NAME)
-        write_atomically(target / PER_IMAGE_NAME, lambda file: _save_per_image(file, self.per_image))
+        write_atomically(
+            target / PER_IMAGE_NAME, lambda file: _save_per_image(file, self.per_image)
+        )
         manifest = {**self.manifest, "format": FORMAT, "tables": list(self.tables), "files": names}
         write_text(target / MANIFEST_NAME, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         return target
@@ -230,15 +265,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table with the types that it was written with."""
     integers = {"layer": "int64", "other_layer": "int64", "head": "Int64", "n": "int64"}
-    text = {
-        name: "str"
-        for name in (
-            "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit",
-        )  # fmt: skip
-    }
+    types = {**dict.fromkeys(TEXT_COLUMNS, "str"), **integers}
     header = pd.read_csv(path, nrows=0).columns
-    types = {name: kind for name, kind in {**integers, **text}.items() if name in header}
-    table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    present = {name: kind for name, kind in types.items() if name in header}
+    table = pd.read_csv(path, dtype=present, keep_default_na=False, na_values=[""])
     if "note" in table:
         table["note"] = table["note"].fillna("").astype("str")
     return table

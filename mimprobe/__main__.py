@@ -1,0 +1,53 @@
+"""The `mimprobe` command: run it, and turn what went wrong into one clear line.
+
+Exit codes: 0 done, 2 bad input, 130 interrupted.
+"""
+
+import sys
+import warnings
+from typing import TextIO
+
+import click
+
+from mimprobe.cli import group
+from mimprobe.errors import MimprobeError
+
+
+def main() -> None:
+    """Run the command line."""
+    warnings.showwarning = _show_warning
+    try:
+        status = group.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except MimprobeError as error:
+        status = _fail(str(error), 2)
+    except (KeyboardInterrupt, click.Abort):
+        status = _fail("interrupted; no unfinished result was left", 130)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        status = _fail(f"{error.strerror or error}{where}", 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"mimprobe: {message}", err=True)
+    return status
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Show our own warnings in one line; those of other packages are for developers."""
+    if issubclass(category, UserWarning):
+        click.echo(f"mimprobe: warning: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

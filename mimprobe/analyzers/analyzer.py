@@ -1,0 +1,50 @@
+"""What every analyzer is: which sites it looks at, what it measures there, and its table.
+
+What belongs here: the contract that `loop` relies on and that the tests run over `ANALYZERS`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import pandas as pd
+from torch import Tensor
+
+from mimprobe.analyzers.view import View
+from mimprobe.models.sites import Layout
+
+Measured = dict[str, Tensor]
+"""What one site gave for one batch: tensors whose first axis counts the images."""
+
+
+class Analyzer(Protocol):
+    """One diagnostic over any number of models on the same images."""
+
+    name: str
+
+    def sites(self, places: Layout) -> tuple[str, ...]:
+        """Names of the sites that it wants of a network; none where it does not apply."""
+        ...
+
+    def begin(self, places: Mapping[str, Layout], n_images: int) -> None:
+        """Prepare for these models, by name, and at most so many images."""
+        ...
+
+    def measure(self, view: View) -> Measured:
+        """Reduce what a site shows; called inside the pass, keeps nothing of the view."""
+        ...
+
+    def add(self, images: Sequence[int], measured: Mapping[str, Mapping[str, Measured]]) -> None:
+        """Remember a batch: numbers of its images, and what was measured by model and site."""
+        ...
+
+    def merge(self, other: Self) -> None:
+        """Take over what another analyzer of the same kind remembers of other images."""
+        ...
+
+    def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:
+        """Give the tidy table; `kinds` says how each model was trained."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Give definition and choices, for the manifest."""
+        ...

@@ -1,0 +1,29 @@
+"""Averaged attention distance, by head."""
+
+from mimprobe.analyzers.analyzer import Measured
+from mimprobe.analyzers.per_image import PerImageAnalyzer, attention_of
+from mimprobe.analyzers.view import View
+from mimprobe.measures.attention import attention_distance
+from mimprobe.measures.patches import check_policy
+
+
+class AttentionDistance(PerImageAnalyzer):
+    """How far heads look, in pixels of the network's input."""
+
+    name = "attention_distance"
+    units = {"attention_distance": "px"}  # noqa: RUF012
+    definition = (
+        "mean over images and patch queries of sum_k A[q,k] * |p_q - p_k|, the Euclidean distance "
+        "between patch centres weighted by the attention probability"
+    )
+
+    def __init__(self, *, prefix: str = "renormalise") -> None:
+        """Choose what happens to the prefix tokens: `renormalise` or `drop`."""
+        super().__init__()
+        check_policy(self.name, prefix)
+        self.prefix = prefix
+
+    def measure(self, view: View) -> Measured:
+        """Give the distance of each image and head."""
+        seen = attention_of(view)
+        return {self.name: attention_distance(seen.rows(self.prefix).attention, seen.distances)}

@@ -1,0 +1,28 @@
+"""Kullback-Leibler divergence between the heads of a layer, by head."""
+
+from mimprobe.analyzers.analyzer import Measured
+from mimprobe.analyzers.per_image import PerImageAnalyzer, attention_of
+from mimprobe.analyzers.view import View
+from mimprobe.measures.patches import check_policy
+
+
+class HeadKL(PerImageAnalyzer):
+    """How differently the heads of one layer look."""
+
+    name = "head_kl"
+    units = {"head_kl": "nats"}  # noqa: RUF012
+    definition = (
+        "mean over images, patch queries and the other heads j of KL(A_i || A_j) = "
+        "sum_k A_i log(A_i / A_j); the layer mean is the mean over all ordered pairs of heads"
+    )
+
+    def __init__(self, *, prefix: str = "renormalise") -> None:
+        """Choose what happens to the prefix tokens: `renormalise` or `keep`."""
+        super().__init__()
+        check_policy(self.name, prefix)
+        self.prefix = prefix
+
+    def measure(self, view: View) -> Measured:
+        """Give the mean divergence from each head to the others; NaN where there is one head."""
+        pairs = attention_of(view).products(self.prefix).head_kl()
+        return {self.name: pairs.sum(-1) / (pairs.shape[-1] - 1)}

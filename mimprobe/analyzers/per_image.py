@@ -1,0 +1,120 @@
+"""What the analyzers with one value for each image and head have in common.
+
+What belongs here: remembering those values, and their table. What does not: the values.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mimprobe.analyzers.analyzer import Measured
+from mimprobe.analyzers.view import AttentionView, View
+from mimprobe.models.sites import Layout
+from mimprobe.stream import ImageValues
+from mimprobe.tables import HEAD_COLUMNS, PER_IMAGE_KEYS, PerImageValues
+
+LAYER_MEAN = -1
+"""Head number of the mean over a layer's heads in the per-image values; empty in the table."""
+
+
+class Column(NamedTuple):
+    """What one column of a model's values holds."""
+
+    site: str
+    layer: int
+    head: int
+    metric: str
+
+
+class PerImageAnalyzer(ABC):
+    """A diagnostic of attention with one value for each image, head and metric."""
+
+    name: ClassVar[str]
+    units: ClassVar[Mapping[str, str]]
+    """Metrics that `measure` may give, with their units."""
+    definition: ClassVar[str]
+    prefix: str
+
+    def __init__(self) -> None:
+        self._layers: dict[str, dict[str, int]] = {}
+        self._columns: dict[str, tuple[Column, ...]] = {}
+        self._values: dict[str, ImageValues] = {}
+
+    @abstractmethod
+    def measure(self, view: View) -> Measured:
+        """Give (image, head) values by metric."""
+
+    def sites(self, places: Layout) -> tuple[str, ...]:
+        """All attention sites."""
+        return places.attention_sites
+
+    def begin(self, places: Mapping[str, Layout], n_images: int) -> None:  # noqa: ARG002
+        """Note at which layer each site stands."""
+        self._layers = {
+            model: {name: place[name].layer for name in self.sites(place)}
+            for model, place in places.items()
+        }
+
+    def add(self, images: Sequence[int], measured: Mapping[str, Mapping[str, Measured]]) -> None:
+        """Remember a batch, with the mean over the heads of each layer."""
+        for model, sites in measured.items():
+            columns: list[Column] = []
+            blocks: list[torch.Tensor] = []
+            for site, metrics in sites.items():
+                for metric, values in metrics.items():
+                    heads = (*range(values.shape[1]), LAYER_MEAN)
+                    layer = self._layers[model][site]
+                    columns.extend(Column(site, layer, head, metric) for head in heads)
+                    blocks += [values, values.nanmean(dim=1, keepdim=True)]
+            if not columns:
+                continue
+            self._columns.setdefault(model, tuple(columns))
+            self._values.setdefault(model, ImageValues()).add(images, torch.cat(blocks, 1).cpu())
+
+    def merge(self, other: Self) -> None:
+        """Take over the other's images."""
+        for model, values in other._values.items():
+            self._columns.setdefault(model, other._columns[model])
+            self._layers.setdefault(model, other._layers[model])
+            self._values.setdefault(model, ImageValues()).merge(values)
+
+    def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:
+        """One row for each model, layer, head and metric."""
+        frames = [pd.DataFrame(columns=list(HEAD_COLUMNS))]
+        for model, values in self._values.items():
+            frame = pd.DataFrame(self._columns[model])
+            frame["model"], frame["kind"] = model, kinds[model]
+            frame["unit"] = frame["metric"].map(dict(self.units))
+            statistics = values.statistics()
+            frame["value"], frame["std"] = statistics.mean.numpy(), statistics.std.numpy()
+            frame["se"], frame["n"] = statistics.se.numpy(), statistics.n.numpy()
+            frames.append(frame[list(HEAD_COLUMNS)])
+        table = pd.concat(frames[1:] or frames, ignore_index=True)
+        table["head"] = table["head"].astype("Int64").replace(LAYER_MEAN, pd.NA)
+        return table
+
+    def per_image(self, ids: Sequence[str]) -> PerImageValues:
+        """Give the value of every image, `ids` naming them by number."""
+        columns, blocks, numbers = [], [], torch.arange(0)
+        for model, stream in self._values.items():
+            numbers, values = stream.by_image()
+            columns.append(pd.DataFrame(self._columns[model]).assign(model=model))
+            blocks.append(values.numpy().astype(np.float32))
+        if not columns:
+            return PerImageValues((), pd.DataFrame(columns=list(PER_IMAGE_KEYS)), np.empty((0, 0)))
+        frame = pd.concat(columns, ignore_index=True)[list(PER_IMAGE_KEYS)]
+        return PerImageValues(tuple(ids[number] for number in numbers.tolist()), frame, np.concatenate(blocks, 1))
+
+    def describe(self) -> dict[str, Any]:
+        """Definition, units and prefix policy."""
+        return {"definition": self.definition, "units": dict(self.units), "prefix": self.prefix}
+
+
+def attention_of(view: View) -> AttentionView:
+    """Narrow a view to attention; the analyzers here ask for nothing else."""
+    assert isinstance(view, AttentionView)
+    return view

@@ -1,0 +1,77 @@
+"""What an analyzer sees of one layer, with the products that several of them share.
+
+What belongs here: cutting a layer's map into pieces that stay in the processor's cache, and doing
+each pass over a piece once however many analyzers want it. What does not: definitions (`measures`).
+"""
+
+from collections.abc import Iterator
+
+from mimprobe.errors import NonFiniteError
+from mimprobe.hooks import AttentionSeen, FeaturesSeen, Observation
+from mimprobe.measures.attention import RowProducts, row_products
+from mimprobe.measures.patches import PatchRows, patch_rows
+from mimprobe.models.geometry import Geometry, patch_distances, windows_of
+from mimprobe.shapes import Attention, Distances
+
+CHUNK_BYTES = 4 << 20
+"""Largest piece of a map that is worked on at once on a CPU: a fraction of its last cache."""
+
+
+class AttentionView:
+    """Attention of some images in one layer, and what was already computed from it."""
+
+    def __init__(self, attention: Attention, geometry: Geometry, first: int) -> None:
+        """Look at a slice of what was seen at a site, from the batch's image `first`."""
+        self.attention, self.geometry, self.first = attention, geometry, first
+        self._rows: dict[str, PatchRows] = {}
+        self._products: dict[str, RowProducts] = {}
+
+    def rows(self, prefix: str) -> PatchRows:
+        """Rows of patch queries under a prefix policy.
+
+        Raises:
+            NonFiniteError: a row holds NaN or infinity.
+        """
+        if prefix not in self._rows:
+            rows = patch_rows(
+                self.attention,
+                self.geometry.prefix_tokens,
+                prefix=prefix,
+                windows=windows_of(self.geometry, self.attention.device),
+            )
+            finite = rows.finite.all(-1)
+            if not bool(finite.all()):
+                raise NonFiniteError("attention", self.first + int(finite.int().argmin()))
+            self._rows[prefix] = rows
+        return self._rows[prefix]
+
+    def products(self, prefix: str) -> RowProducts:
+        """Row by row, the products of each head with the logarithm of every head."""
+        if prefix not in self._products:
+            self._products[prefix] = row_products(self.rows(prefix).attention)
+        return self._products[prefix]
+
+    @property
+    def distances(self) -> Distances:
+        """Distances from each patch query to its keys, in pixels."""
+        return patch_distances(self.geometry, self.attention.device)
+
+
+View = AttentionView | FeaturesSeen
+
+
+def views(seen: Observation) -> Iterator[View]:
+    """Cut an observation into views of whole images; features need no cutting."""
+    if isinstance(seen, FeaturesSeen):
+        yield seen
+        return
+    yield from _attention_views(seen)
+
+
+def _attention_views(seen: AttentionSeen) -> Iterator[AttentionView]:
+    windows = seen.geometry.windows
+    image_bytes = seen.attention[:windows].numel() * seen.attention.element_size()
+    on_cpu = seen.attention.device.type == "cpu"
+    step = max(1, CHUNK_BYTES // image_bytes) if on_cpu else len(seen.attention) // windows
+    for first, piece in enumerate(seen.attention.split(step * windows)):
+        yield AttentionView(piece, seen.geometry, first * step)

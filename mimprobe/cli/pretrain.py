@@ -1,0 +1,91 @@
+"""`mimprobe pretrain`: train a network of one's own, ready to be probed."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mimprobe.train.config import TrainConfig
+
+BY_HAND = ("objective", "arch", "arch_args", "input_size")
+SIMMIM_ONLY = ("mask_patch", "mask_ratio")
+SUPERVISED_ONLY = ("label_smoothing",)
+
+
+def training(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Turn the fields of `TrainConfig` into options; their help is the record's docstring."""
+    text = inspect.getdoc(TrainConfig) or ""
+    helps = dict(re.findall(r"^ {4}(\w+): ((?:.|\n {8})+?)[.;]?$", text, flags=re.MULTILINE))
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for field in reversed(fields(TrainConfig)):
+            if field.name in BY_HAND or field.name in left_out:
+                continue
+            assert field.default is not MISSING
+            command = click.option(
+                "--" + field.name.replace("_", "-"),
+                default=field.default, type=type(field.default), show_default=True,
+                help=helps[field.name].split(";")[0].strip().capitalize() + ".",
+            )(command)  # fmt: skip
+        for option in (
+            click.option("--resume", is_flag=True, help="Go on with the run in the folder."),
+            click.option(
+                "--arch-args", default="{}", metavar="JSON",
+                help='More arguments of the timm model, such as \'{"patch_size": 8}\'.',
+            ),
+            click.option("--input-size", default=224, show_default=True, help="Side in pixels."),
+            click.option(
+                "--arch", default="vit_small_patch16_224", show_default=True, help="A timm ViT."
+            ),
+            click.option(
+                "--output", "-o", required=True, type=click.Path(path_type=Path),
+                help="Folder of the run.",
+            ),
+            click.argument("images", type=click.Path(path_type=Path)),
+        ):  # fmt: skip
+            command = option(command)
+        return command
+
+    return add
+
+
+@click.group()
+def pretrain() -> None:
+    """Train a ViT on a folder of images: the result is a MODEL for 'compare'."""
+
+
+@pretrain.command(
+    epilog="Example: mimprobe pretrain simmim photos/ -o runs/simmim --epochs 100 --batch-size 256"
+)
+@training(*SUPERVISED_ONLY)
+def simmim(images: Path, output: Path, resume: bool, arch_args: str, **settings: Any) -> None:
+    """Train by SimMIM: predict the pixels of masked patches."""
+    _run("simmim", images, output, resume, arch_args, settings)
+
+
+@pretrain.command(
+    epilog="Example: mimprobe pretrain supervised photos/ -o runs/supervised --epochs 100"
+)
+@training(*SIMMIM_ONLY)
+def supervised(images: Path, output: Path, resume: bool, arch_args: str, **settings: Any) -> None:
+    """Train by classification; IMAGES holds one folder for each class."""
+    _run("supervised", images, output, resume, arch_args, settings)
+
+
+def _run(
+    objective: str, images: Path, output: Path, resume: bool, arch_args: str,
+    settings: dict[str, Any],
+) -> None:  # fmt: skip
+    from mimprobe.train.fit import pretrain as train
+
+    try:
+        arguments = json.loads(arch_args)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--arch-args") from error
+    config = TrainConfig(objective=objective, arch_args=arguments, **settings)
+    click.echo(f"weights: {train(images, output, config, resume=resume).resolve()}")

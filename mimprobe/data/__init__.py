@@ -1,0 +1,1 @@
+"""Images in, and what is done to them before a network sees them."""

@@ -1,0 +1,1 @@
+"""Networks: where they can be observed, and where their tokens lie."""

@@ -1,0 +1,83 @@
+"""Where and how exactly a network runs: device names and the precision of a pass.
+
+What belongs here: turning a name into a device, and contexts for one pass that put global switches
+back. What does not: moving particular models.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+from mimprobe.errors import OptionError, UnknownNameError
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def resolve_device(name: str | torch.device) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that exists here.
+
+    Raises:
+        UnknownNameError: no such kind of device.
+        OptionError: this machine has none of that kind.
+    """
+    if isinstance(name, torch.device):
+        return name
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    # Apple's mps is not among them: the sums need float64, which it does not have.
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise UnknownNameError("device", name, ("auto", "cpu", "cuda", "cuda:0"))
+    available = 1 if kind == "cpu" else torch.cuda.device_count()
+    if int(number or 0) >= available:
+        raise OptionError(
+            f"device {name!r} is not on this machine ({kind} devices: {available}); use 'cpu' or "
+            "'auto'"
+        )
+    return torch.device(name)
+
+
+@contextmanager
+def exact_pass(device: torch.device, precision: str) -> Iterator[None]:
+    """Run a pass without gradients in the precision named.
+
+    `float32` means float32: TensorFloat-32 is off for the time of the pass and put back after it.
+
+    Raises:
+        UnknownNameError: no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        if precision != "float32":
+            stack.enter_context(torch.autocast(device.type, dtype=PRECISIONS[precision]))
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Hold a network on a device in evaluation mode; put device and training modes back."""
+    modes = [(part, part.training) for part in module.modules()]
+    first = next(module.parameters(), None)
+    home = device if first is None else first.device
+    module.to(device).eval()
+    try:
+        yield
+    finally:
+        module.to(home)
+        for part, training in modes:
+            part.training = training

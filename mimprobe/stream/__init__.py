@@ -1,0 +1,20 @@
+"""Float64 accumulators that merge: what is remembered across batches and processes."""
+
+from mimprobe.stream.choice import CkaStream, choose_cka_stream
+from mimprobe.stream.features import BUDGET_BYTES, CkaFeatures, joint_cka
+from mimprobe.stream.images import ImageValues, Statistics
+from mimprobe.stream.sites import CkaMatrix
+from mimprobe.stream.sums import CkaSums, cka_sums_bytes
+
+__all__ = [
+    "BUDGET_BYTES",
+    "CkaFeatures",
+    "CkaMatrix",
+    "CkaStream",
+    "CkaSums",
+    "ImageValues",
+    "Statistics",
+    "choose_cka_stream",
+    "cka_sums_bytes",
+    "joint_cka",
+]

@@ -1,0 +1,139 @@
+"""The files of a run: config, log, checkpoint, and the weights that come out.
+
+    config.json          the `TrainConfig`
+    log.jsonl            one line for each optimiser step
+    checkpoint.pt        model, optimiser and step; replaced atomically
+    model.safetensors    the result, with its metadata; written once, at the end
+
+What belongs here: reading and writing them. What does not: deciding when.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from mimprobe.errors import CheckpointError, OutputError
+from mimprobe.tables import write_atomically, write_text
+from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig, changed_fields
+
+CONFIG, LOG, CHECKPOINT, WEIGHTS = "config.json", "log.jsonl", "checkpoint.pt", "model.safetensors"
+
+
+def start_run(directory: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Make the run's folder, or check that it holds the same run.
+
+    Raises:
+        OutputError: the folder holds a run and `resume` is not set, or it holds another run.
+    """
+    stored = directory / CONFIG
+    if not stored.is_file():
+        if directory.exists() and any(directory.iterdir()):
+            raise OutputError(f"{directory} already holds other files; name another folder")
+        write_text(stored, config.to_json() + "\n")
+        return
+    if not resume:
+        raise OutputError(
+            f"{directory} already holds a run; pass --resume to go on with it, or name another "
+            "folder"
+        )
+    changed = changed_fields(stored.read_text(encoding="utf-8"), config)
+    if changed:
+        raise OutputError(
+            f"{directory} holds a run with other settings ({'; '.join(changed)}); use the same "
+            "ones, or name another folder"
+        )
+
+
+def save_checkpoint(
+    directory: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Replace the run's checkpoint by the present state."""
+    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    write_atomically(directory / CHECKPOINT, lambda file: torch.save(state, file))
+
+
+def load_checkpoint(
+    directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> int:
+    """Put model and optimiser back and return the steps taken; 0 where there is no checkpoint.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = directory / CHECKPOINT
+    if not path.is_file():
+        return 0
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    except (OSError, RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); delete it to start the run again"
+        ) from error
+
+
+def cut_log(directory: Path, step: int) -> None:
+    """Drop the log's lines after `step`: they will be written again."""
+    path = directory / LOG
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break  # the line that was being written when the process died
+        if entry["step"] > step:
+            break
+        kept.append(line + "\n")
+    write_text(path, "".join(kept))
+
+
+def mean_loss(directory: Path, *, last: int) -> float:
+    """Average the loss over the last logged steps."""
+    lines = (directory / LOG).read_text(encoding="utf-8").splitlines()[-last:]
+    return sum(json.loads(line)["loss"] for line in lines) / len(lines)
+
+
+def export_weights(
+    path: Path, model: nn.Module, config: TrainConfig, *, facts: Mapping[str, Any],
+    classes: Sequence[str],
+) -> None:  # fmt: skip
+    """Write the trained weights with all that is needed to load and to judge them.
+
+    The metadata is one JSON document under the key `mimprobe`, as `zoo.load` reads it.
+    """
+    dtype = getattr(torch, config.export_precision)
+    tensors = {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    document = {
+        "format": 1,
+        "kind": model.kind,
+        "arch": config.arch,
+        "arch_args": {
+            **config.arch_args,
+            "img_size": config.input_size,
+            "num_classes": len(classes) if config.objective == "supervised" else 0,
+        },
+        "preprocessing": {
+            "input_size": [config.input_size, config.input_size],
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+        },
+        "classes": list(classes),
+        "training": {**json.loads(config.to_json()), **facts},
+    }
+    blob = safetensors.torch.save(tensors, {"mimprobe": json.dumps(document)})
+    write_atomically(path, lambda file: file.write(blob))

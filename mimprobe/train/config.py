@@ -1,0 +1,123 @@
+"""Everything that decides a training run, in one frozen record.
+
+What belongs here: the fields, their defaults and their checks. What does not: anything that runs.
+The command line's flags are these fields with dashes.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mimprobe.errors import OptionError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+BASE_BATCH = 512
+"""Learning rates are stated for this batch and scaled linearly to the actual one."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run: the same record and the same images give the same losses, bit for bit on a CPU.
+
+    Attributes:
+        objective: `simmim` or `supervised`.
+        arch: a timm ViT; `arch_args` are passed to `timm.create_model`.
+        input_size: side of the square input in pixels.
+        epochs: passes over the images.
+        batch_size: images for each optimiser step.
+        base_learning_rate: peak rate at batch 512, scaled linearly to `batch_size`.
+        min_learning_rate: where the cosine ends, not scaled.
+        warmup_learning_rate: where the linear warm-up starts, not scaled.
+        warmup_epochs: length of the warm-up; fractions are allowed.
+        weight_decay: AdamW's, on matrices only.
+        clip_norm: largest norm of the gradient.
+        drop_path: stochastic depth of the last block.
+        mask_patch: side of a masked square in pixels (SimMIM).
+        mask_ratio: share of squares that are masked (SimMIM).
+        label_smoothing: of the cross-entropy (supervised).
+        crop_scale: smallest share of the image's area that a random crop keeps.
+        seed: of weights, order, crops, masks and drop path.
+        precision: `auto` is bfloat16 on CUDA and float32 elsewhere.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        workers: processes that decode images; 0 decodes in the training process.
+        checkpoint_minutes: time between checkpoints; one is also written after every epoch.
+        export_precision: of the final weights file, `float32` or `float16`.
+
+    Source of the defaults: SimMIM (arXiv 2111.09886), 100-epoch recipe.
+    """
+
+    objective: str
+    arch: str
+    input_size: int
+    arch_args: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 100
+    batch_size: int = 64
+    base_learning_rate: float = 2e-4
+    min_learning_rate: float = 1e-5
+    warmup_learning_rate: float = 1e-6
+    warmup_epochs: float = 10.0
+    weight_decay: float = 0.05
+    clip_norm: float = 5.0
+    drop_path: float = 0.0
+    mask_patch: int = 32
+    mask_ratio: float = 0.6
+    label_smoothing: float = 0.1
+    crop_scale: float = 0.67
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "auto"
+    workers: int = 0
+    checkpoint_minutes: float = 5.0
+    export_precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        choices = {
+            "objective": ("simmim", "supervised"),
+            "precision": ("auto", "float32", "bfloat16"),
+            "export_precision": ("float32", "float16"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise OptionError(
+                    f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
+                )
+        for name in ("input_size", "epochs", "batch_size", "mask_patch"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("mask_ratio", "crop_scale"):
+            if not 0 < getattr(self, name) <= 1:
+                raise OptionError(
+                    f"{name} must be above 0 and at most 1, not {getattr(self, name)}"
+                )
+        if self.warmup_epochs > self.epochs:
+            raise OptionError(
+                f"a warm-up of {self.warmup_epochs:g} epochs does not fit into {self.epochs} epochs"
+            )
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The base rate scaled linearly to the batch."""
+        return self.base_learning_rate * self.batch_size / BASE_BATCH
+
+    def to_json(self) -> str:
+        """Give all fields as JSON, for the run's folder and the weights' metadata."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+RUN_ONLY = ("device", "workers", "checkpoint_minutes", "export_precision")
+"""Fields that may change between the start of a run and its resumption: they change no loss."""
+
+
+def changed_fields(stored: str, config: TrainConfig) -> list[str]:
+    """Name the fields, beyond `RUN_ONLY`, in which `config` differs from the stored JSON."""
+    before, now = json.loads(stored), json.loads(config.to_json())
+    names = sorted({*before, *now} - {*RUN_ONLY})
+    return [
+        f"{name} {before.get(name)!r} -> {now.get(name)!r}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]

@@ -1,0 +1,1 @@
+"""Checkpoints: what is known about them, and how they are loaded."""
