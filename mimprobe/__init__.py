@@ -1,3 +1,103 @@
-"""See how vision models trained in different ways differ inside."""
+"""See how vision models trained in different ways differ inside.
+
+    import mimprobe as mp
+
+    result = mp.probe(["simmim-tiny40", "supervised-tiny40"], "photos/")
+    mp.figures.attention_distance(result["attention_distance"])
+    mp.write_report(result, "out/")
+
+Public names are imported when they are first used: `import mimprobe` is quick and loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mimprobe import figures as figures
+    from mimprobe.analyzers import ANALYZERS as ANALYZERS
+    from mimprobe.data.drawn import drawn_scenes as drawn_scenes
+    from mimprobe.data.images import open_images as open_images
+    from mimprobe.data.transforms import Preprocessing as Preprocessing
+    from mimprobe.errors import MimprobeError as MimprobeError
+    from mimprobe.hooks import capture as capture
+    from mimprobe.loop import probe as probe
+    from mimprobe.measures.attention import attention_distance as attention_distance
+    from mimprobe.measures.attention import attention_entropy as attention_entropy
+    from mimprobe.measures.attention import head_kl as head_kl
+    from mimprobe.measures.similarity import hsic as hsic
+    from mimprobe.measures.similarity import linear_cka as linear_cka
+    from mimprobe.models.sites import layout as layout
+    from mimprobe.report import write_report as write_report
+    from mimprobe.tables import Result as Result
+    from mimprobe.tables import read_result as read_result
+    from mimprobe.train.config import TrainConfig as TrainConfig
+    from mimprobe.train.fit import pretrain as pretrain
+    from mimprobe.zoo.card import card_names as card_names
+    from mimprobe.zoo.load import LoadedModel as LoadedModel
+    from mimprobe.zoo.load import load_model as load_model
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ANALYZERS": "mimprobe.analyzers",
+    "LoadedModel": "mimprobe.zoo.load",
+    "MimprobeError": "mimprobe.errors",
+    "Preprocessing": "mimprobe.data.transforms",
+    "Result": "mimprobe.tables",
+    "TrainConfig": "mimprobe.train.config",
+    "attention_distance": "mimprobe.measures.attention",
+    "attention_entropy": "mimprobe.measures.attention",
+    "capture": "mimprobe.hooks",
+    "card_names": "mimprobe.zoo.card",
+    "drawn_scenes": "mimprobe.data.drawn",
+    "figures": "",  # the module itself
+    "head_kl": "mimprobe.measures.attention",
+    "hsic": "mimprobe.measures.similarity",
+    "layout": "mimprobe.models.sites",
+    "linear_cka": "mimprobe.measures.similarity",
+    "load_model": "mimprobe.zoo.load",
+    "open_images": "mimprobe.data.images",
+    "pretrain": "mimprobe.train.fit",
+    "probe": "mimprobe.loop",
+    "read_result": "mimprobe.tables",
+    "write_report": "mimprobe.report",
+}
+
+__all__ = [
+    "ANALYZERS",
+    "LoadedModel",
+    "MimprobeError",
+    "Preprocessing",
+    "Result",
+    "TrainConfig",
+    "__version__",
+    "attention_distance",
+    "attention_entropy",
+    "capture",
+    "card_names",
+    "drawn_scenes",
+    "figures",
+    "head_kl",
+    "hsic",
+    "layout",
+    "linear_cka",
+    "load_model",
+    "open_images",
+    "pretrain",
+    "probe",
+    "read_result",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mimprobe' has no attribute {name!r}")
+    home = _HOMES[name]
+    value = getattr(import_module(home), name) if home else import_module(f"mimprobe.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

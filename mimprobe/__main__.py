@@ -17,7 +17,7 @@ def main() -> None:
     """Run the command line."""
     warnings.showwarning = _show_warning
     try:
-        status = group.main(standalone_mode=False)
+        status = group.main(prog_name="mimprobe", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = error.exit_code

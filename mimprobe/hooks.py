@@ -98,8 +98,8 @@ def keep(observation: Observation) -> Observation:
 
 @contextmanager
 def capture(
-    model: nn.Module, sites: Iterable[str], *, reduce: Callable[[Observation], T] = keep
-) -> Iterator[Captured[T]]:
+    model: nn.Module, sites: Iterable[str], *, reduce: Callable[[Observation], Any] = keep
+) -> Iterator[Captured[Any]]:
     """Observe sites of a network while it runs.
 
     Args:
@@ -118,7 +118,7 @@ def capture(
     """
     places = layout(model)
     wanted = [places[name] for name in dict.fromkeys(sites)]
-    captured: Captured[T] = Captured(site.name for site in wanted)
+    captured: Captured[Any] = Captured(site.name for site in wanted)
     pass_state = _Pass(places, reduce, captured)
     with ExitStack() as stack:
         stack.enter_context(places.stem.register_forward_pre_hook(pass_state.begin))
@@ -129,7 +129,7 @@ def capture(
             # Blocks of windows do not know their map until they see it.
             stack.enter_context(site.block.register_forward_pre_hook(pass_state.block(site)))
             stack.enter_context(_unfused(site.attention))
-            drop: nn.Module = site.attention.attn_drop
+            drop = site.attention.get_submodule("attn_drop")
             stack.enter_context(drop.register_forward_pre_hook(pass_state.attention(site)))
         yield captured
 
@@ -140,12 +140,13 @@ def _unfused(attention: nn.Module) -> Iterator[None]:
     if not hasattr(attention, "fused_attn"):  # SwinV2 has no fused path
         yield
         return
-    before = attention.fused_attn
-    attention.fused_attn = False
+    switch: Any = attention
+    before = switch.fused_attn
+    switch.fused_attn = False
     try:
         yield
     finally:
-        attention.fused_attn = before
+        switch.fused_attn = before
 
 
 class _Pass(Generic[T]):
@@ -200,21 +201,24 @@ class _Pass(Generic[T]):
         return output.flatten(1, 2), (output.shape[1], output.shape[2])
 
     def _patch_grid(self) -> tuple[int, int]:
-        rows, columns = self.places.stem.dynamic_feat_size(self.input_size)
+        stem: Any = self.places.stem
+        rows, columns = stem.dynamic_feat_size(self.input_size)
         return rows, columns
 
     def _stride(self, site: Site, grid: tuple[int, int]) -> tuple[int, int]:
         """Pixels of the input for each step on the map of a site."""
         if self.places.family == "resnet":
             return round(self.input_size[0] / grid[0]), round(self.input_size[1] / grid[1])
-        height, width = self.places.stem.feat_ratio(as_scalar=False)
+        stem: Any = self.places.stem
+        height, width = stem.feat_ratio(as_scalar=False)
         return height * site.scale, width * site.scale
 
     def _attention_geometry(self, site: Site) -> Geometry:
         stride = self._stride(site, self._patch_grid())
         if site.name not in self.maps:
             return Geometry(self._patch_grid(), stride, self.places.prefix_tokens)
-        window, shift = tuple(site.block.window_size), tuple(site.block.shift_size)
+        block: Any = site.block
+        window, shift = tuple(block.window_size), tuple(block.shift_size)
         return Geometry(self.maps[site.name], stride, 0, window, shift)
 
     def _check(self, site: Site, probabilities: Tensor, geometry: Geometry) -> None:

@@ -30,7 +30,7 @@ RowPairs = Float[Tensor, "batch query head other"]
 RowSums = Float[Tensor, "batch head query"]
 """One number for each image, head and query."""
 
-WindowRows = Float[Tensor, "batch head window place key"]
+WindowRows = Float[Tensor, "image head window place key"]
 """Probabilities within windows, before the windows are folded into queries."""
 
 Tokens = Float[Tensor, "batch token channel"]

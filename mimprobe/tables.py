@@ -62,7 +62,7 @@ Both orders of a pair are present, so that a heat map is one pivot. `note` says 
 """
 
 TEXT_COLUMNS = (
-    "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit",
+    "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit", "note",
 )  # fmt: skip
 """Columns that stay text when read back, even where a model is called `1` or `nan`."""
 
@@ -225,6 +225,34 @@ def prepare_output(directory: str | os.PathLike[str], *, overwrite: bool) -> Pat
     return target
 
 
+def holds_result(directory: str | os.PathLike[str], result: Result) -> bool:
+    """Say whether the folder holds this very result, by its manifest."""
+    try:
+        found = json.loads((Path(directory) / MANIFEST_NAME).read_text(encoding="utf-8"))
+        wanted = json.loads(json.dumps(dict(result.manifest)))
+    except (OSError, ValueError):
+        return False
+    of_the_files = ("format", "tables", "files")
+    for manifest in (found, wanted):
+        for key in of_the_files:
+            manifest.pop(key, None)
+    return bool(found == wanted)
+
+
+def files_of(directory: str | os.PathLike[str]) -> list[str]:
+    """List the files of a result, as its manifest names them."""
+    manifest = json.loads((Path(directory) / MANIFEST_NAME).read_text(encoding="utf-8"))
+    return [str(name) for name in manifest["files"]]
+
+
+def register_files(directory: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """Note further files in a result's manifest: whoever replaces the result removes them too."""
+    path = Path(directory) / MANIFEST_NAME
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["files"] = list(dict.fromkeys([*manifest["files"], *names]))
+    write_text(path, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+
+
 def check_output(directory: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Raise OutputError now if writing to `directory` would be refused later."""
     target = Path(directory)
@@ -270,12 +298,12 @@ def _read_table(path: Path) -> pd.DataFrame:
     present = {name: kind for name, kind in types.items() if name in header}
     table = pd.read_csv(path, dtype=present, keep_default_na=False, na_values=[""])
     if "note" in table:
-        table["note"] = table["note"].fillna("").astype("str")
+        table["note"] = table["note"].fillna("")
     return table
 
 
 def _save_per_image(file: BinaryIO, per_image: PerImageValues) -> None:
-    columns = {
+    columns: dict[str, Any] = {
         key: per_image.columns[key].to_numpy(
             dtype=np.int64 if key in ("layer", "head") else np.str_
         )

@@ -4,7 +4,7 @@ What belongs here: the contract that `loop` relies on and that the tests run ove
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 from torch import Tensor
@@ -16,6 +16,7 @@ Measured = dict[str, Tensor]
 """What one site gave for one batch: tensors whose first axis counts the images."""
 
 
+@runtime_checkable
 class Analyzer(Protocol):
     """One diagnostic over any number of models on the same images."""
 
@@ -37,7 +38,7 @@ class Analyzer(Protocol):
         """Remember a batch: numbers of its images, and what was measured by model and site."""
         ...
 
-    def merge(self, other: Self) -> None:
+    def merge(self, other: Any) -> None:
         """Take over what another analyzer of the same kind remembers of other images."""
         ...
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from mimprobe.errors import NonFiniteError, OptionError, UnknownNameError
 from mimprobe.hooks import FeaturesSeen
 from mimprobe.measures.similarity import LEAST_IMAGES
 from mimprobe.models.sites import Layout
-from mimprobe.stream import CkaFeatures, CkaSums, choose_cka_stream
+from mimprobe.stream import choose_cka_stream
 from mimprobe.tables import PAIR_COLUMNS
 
 TOKENS = ("mean", "cls")
@@ -48,7 +48,7 @@ class Cka:
         self.tokens, self.budget_bytes = tokens, budget_bytes
         self._places: tuple[Place, ...] = ()
         self._images = 0
-        self._stream: CkaFeatures | CkaSums | None = None
+        self._stream: Any = None  # CkaFeatures or CkaSums, once the widths are known
 
     def sites(self, places: Layout) -> tuple[str, ...]:
         """The output of every block.
@@ -101,18 +101,18 @@ class Cka:
             _key(place): measured[place.model][place.site]["pooled"].cpu() for place in self._places
         }
         if self._stream is None:
-            widths = tuple(vector.shape[1] for vector in vectors.values())
-            self._stream = choose_cka_stream(
-                tuple(vectors), self._images, widths, budget_bytes=self.budget_bytes
-            )
+            widths = {key: vector.shape[1] for key, vector in vectors.items()}
+            self._stream = choose_cka_stream(widths, self._images, budget_bytes=self.budget_bytes)
         self._stream.add(images, vectors)
 
-    def merge(self, other: Self) -> None:
+    def merge(self, other: "Cka") -> None:
         """Take over the other's images."""
         if self._stream is None:
             self._places, self._stream = other._places, other._stream
-        elif other._stream is not None:
+        elif isinstance(other._stream, type(self._stream)):
             self._stream.merge(other._stream)
+        elif other._stream is not None:
+            raise OptionError("kept features and sums cannot be merged; begin with equal n_images")
 
     def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:
         """One row for each ordered pair of layers, of the same model or of two."""

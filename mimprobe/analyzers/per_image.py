@@ -5,7 +5,7 @@ What belongs here: remembering those values, and their table. What does not: the
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,7 @@ class PerImageAnalyzer(ABC):
             self._columns.setdefault(model, tuple(columns))
             self._values.setdefault(model, ImageValues()).add(images, torch.cat(blocks, 1).cpu())
 
-    def merge(self, other: Self) -> None:
+    def merge(self, other: "PerImageAnalyzer") -> None:
         """Take over the other's images."""
         for model, values in other._values.items():
             self._columns.setdefault(model, other._columns[model])
@@ -94,7 +94,8 @@ class PerImageAnalyzer(ABC):
             frame["se"], frame["n"] = statistics.se.numpy(), statistics.n.numpy()
             frames.append(frame[list(HEAD_COLUMNS)])
         table = pd.concat(frames[1:] or frames, ignore_index=True)
-        table["head"] = table["head"].astype("Int64").replace(LAYER_MEAN, pd.NA)
+        heads = table["head"].astype("Int64")
+        table["head"] = heads.mask(heads == LAYER_MEAN)
         return table
 
     def per_image(self, ids: Sequence[str]) -> PerImageValues:
@@ -105,9 +106,13 @@ class PerImageAnalyzer(ABC):
             columns.append(pd.DataFrame(self._columns[model]).assign(model=model))
             blocks.append(values.numpy().astype(np.float32))
         if not columns:
-            return PerImageValues((), pd.DataFrame(columns=list(PER_IMAGE_KEYS)), np.empty((0, 0)))
+            return PerImageValues(
+                (), pd.DataFrame(columns=list(PER_IMAGE_KEYS)), np.empty((0, 0), np.float32)
+            )
         frame = pd.concat(columns, ignore_index=True)[list(PER_IMAGE_KEYS)]
-        return PerImageValues(tuple(ids[number] for number in numbers.tolist()), frame, np.concatenate(blocks, 1))
+        return PerImageValues(
+            tuple(ids[number] for number in numbers.tolist()), frame, np.concatenate(blocks, 1)
+        )
 
     def describe(self) -> dict[str, Any]:
         """Definition, units and prefix policy."""

@@ -6,6 +6,9 @@ each pass over a piece once however many analyzers want it. What does not: defin
 
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor
+
 from mimprobe.errors import NonFiniteError
 from mimprobe.hooks import AttentionSeen, FeaturesSeen, Observation
 from mimprobe.measures.attention import RowProducts, row_products
@@ -73,5 +76,6 @@ def _attention_views(seen: AttentionSeen) -> Iterator[AttentionView]:
     image_bytes = seen.attention[:windows].numel() * seen.attention.element_size()
     on_cpu = seen.attention.device.type == "cpu"
     step = max(1, CHUNK_BYTES // image_bytes) if on_cpu else len(seen.attention) // windows
-    for first, piece in enumerate(seen.attention.split(step * windows)):
+    pieces: tuple[Tensor, ...] = torch.split(seen.attention, step * windows)
+    for first, piece in enumerate(pieces):
         yield AttentionView(piece, seen.geometry, first * step)

@@ -26,13 +26,13 @@ class InOrder(click.Group):
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mimprobe")
 def group() -> None:
-    r"""See how vision models trained in different ways differ inside.
+    """See how vision models trained in different ways differ inside.
 
     \b
     Start with:
       mimprobe demo
       mimprobe compare simmim-tiny40 supervised-tiny40 --images FOLDER --output OUT
-    """
+    """  # noqa: D301
 
 
 for command in COMMANDS:

@@ -30,7 +30,7 @@ def training(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             command = click.option(
                 "--" + field.name.replace("_", "-"),
                 default=field.default, type=type(field.default), show_default=True,
-                help=helps[field.name].split(";")[0].strip().capitalize() + ".",
+                help=_sentence(helps[field.name]),
             )(command)  # fmt: skip
         for option in (
             click.option("--resume", is_flag=True, help="Go on with the run in the folder."),
@@ -52,6 +52,12 @@ def training(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         return command
 
     return add
+
+
+def _sentence(text: str) -> str:
+    """Give the first clause of a field's description as a sentence, without its markup."""
+    clause = " ".join(text.split(";")[0].replace("`", "").split())
+    return clause[0].upper() + clause[1:] + "."
 
 
 @click.group()

@@ -94,12 +94,12 @@ def _noise(size: int, slope: float, generator: np.random.Generator) -> Plane:
     frequency[0, 0] = 1
     phases = np.fft.rfft2(generator.standard_normal((size, size)))
     plane: Plane = np.fft.irfft2(phases / frequency**slope, s=(size, size))
-    return (plane - plane.mean()) / plane.std()
+    return (plane - float(plane.mean())) / float(plane.std())
 
 
 def _colour(generator: np.random.Generator) -> Plane:
     """Draw a muted colour: saturated ones are rare in photographs."""
-    grey, tint = generator.uniform(50, 200), generator.normal(0, 28, 3)
+    grey, tint = float(generator.uniform(50, 200)), generator.normal(0, 28, 3)
     return grey + tint
 
 

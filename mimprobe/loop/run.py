@@ -31,6 +31,7 @@ Models = (
     str
     | os.PathLike[str]
     | LoadedModel
+    | nn.Module
     | Sequence[str | os.PathLike[str] | LoadedModel]
     | Mapping[str, str | os.PathLike[str] | LoadedModel | nn.Module]
 )

@@ -16,12 +16,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.measures.attention import widened
-from mimprobe.shapes import Attention, PerHead, RowSums, ValidKeys, WindowRows
+from mimprobe.shapes import Attention, PerHead, ValidKeys, WindowRows
 
 POLICIES = ("renormalise", "drop", "keep")
 """What may be done with prefix tokens and padding."""
@@ -132,8 +132,8 @@ def patch_rows(
 
 def _token_rows(attention: Attention, prefix_tokens: int, prefix: str) -> PatchRows:
     if not 0 <= prefix_tokens < min(attention.shape[-2:]):
-        queries = attention.shape[-2]
-        raise OptionError(f"{prefix_tokens} prefix tokens in a map of {queries} queries")
+        queries, keys = attention.shape[-2:]
+        raise OptionError(f"{prefix_tokens} prefix tokens in a map of {queries} x {keys} tokens")
     mass = None
     if prefix_tokens:
         on_prefix = attention[:, :, prefix_tokens:, :prefix_tokens].sum(-1)
@@ -199,7 +199,9 @@ def _folded(attention: Attention, windows: Windows) -> WindowRows:
     return torch.unflatten(attention, 0, (-1, count)).transpose(1, 2)
 
 
-def _mass_on(folded: WindowRows, keys: ValidKeys, windows: Windows) -> RowSums | None:
+def _mass_on(
+    folded: WindowRows, keys: ValidKeys, windows: Windows
+) -> Float64[Tensor, "image head seen"] | None:
     """Mass of every row inside the image on these keys, in the windows that have any."""
     here = windows.by_window(keys & windows.inside.unsqueeze(-1))
     hit = here.flatten(1).any(-1)

@@ -100,18 +100,18 @@ def _hsic_of_features(
 ) -> Float64[Tensor, ""]:
     """HSIC_1 by the cross product x'y (C below), without any matrix of n x n.
 
-    With k_i = K_ii, l_i = L_ii, s the sum of x, t the sum of y: tr(KL) = |C|^2 - sum k_i l_i,
-    1'K1 = s.s - sum k_i, 1'KL1 = s'Ct - s.sum l_i x_i - t.sum k_i y_i + sum k_i l_i.
+    With k_i = x_i.x_i, m_i = y_i.y_i, s the sum of x, t the sum of y: tr(KL) = |C|^2 - k.m,
+    1'K1 = s.s - sum k_i, 1'KL1 = s'Ct - s.sum m_i x_i - t.sum k_i y_i + k.m.
     """
     cross = x.T @ y
-    k, l = x.square().sum(1), y.square().sum(1)  # noqa: E741
+    k, m = x.square().sum(1), y.square().sum(1)
     s, t = x.sum(0), y.sum(0)
     return hsic_from_totals(
         len(x),
-        cross.square().sum() - k @ l,
+        cross.square().sum() - k @ m,
         s @ s - k.sum(),
-        t @ t - l.sum(),
-        s @ cross @ t - s @ (l @ x) - t @ (k @ y) + k @ l,
+        t @ t - m.sum(),
+        s @ cross @ t - s @ (m @ x) - t @ (k @ y) + k @ m,
     )
 
 

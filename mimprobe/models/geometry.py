@@ -70,7 +70,7 @@ def patch_distances(geometry: Geometry, device: torch.device) -> Distances:
     """
     places = _window_places(geometry).to(torch.float64)
     scaled = places * torch.tensor(geometry.stride, dtype=torch.float64)
-    distance = torch.linalg.vector_norm(scaled[:, :, None] - scaled[:, None, :], dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(scaled[:, :, None] - scaled[:, None, :], dim=-1)
     return distance.flatten(0, 1).to(device, torch.float32)
 
 

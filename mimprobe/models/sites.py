@@ -14,6 +14,7 @@ belong here: hooks.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from timm.models import beit, resnet, swin_transformer, swin_transformer_v2, vision_transformer
 from torch import nn
@@ -103,7 +104,8 @@ def layout(model: nn.Module) -> Layout:
 def attention_heads(site: Site) -> int:
     """Count the heads of an attention site."""
     assert site.attention is not None
-    heads: int = site.attention.num_heads
+    attention: Any = site.attention
+    heads: int = attention.num_heads
     return heads
 
 
@@ -115,7 +117,7 @@ def _beit(model: nn.Module) -> Layout:
     return _plain("beit", model)
 
 
-def _plain(family: str, model: nn.Module) -> Layout:
+def _plain(family: str, model: Any) -> Layout:
     """ViT-like: one list of blocks over one grid."""
     sites = [
         site
@@ -133,7 +135,7 @@ def _swinv2(model: nn.Module) -> Layout:
     return _staged("swinv2", model)
 
 
-def _staged(family: str, model: nn.Module) -> Layout:
+def _staged(family: str, model: Any) -> Layout:
     """Swin-like: stages of blocks, each stage on a coarser map."""
     sites: list[Site] = []
     layer, scale = 0, 1
@@ -146,7 +148,7 @@ def _staged(family: str, model: nn.Module) -> Layout:
     return _layout(family, model.patch_embed, 0, sites)
 
 
-def _resnet(model: nn.Module) -> Layout:
+def _resnet(model: Any) -> Layout:
     """ResNet: features only."""
     sites: list[Site] = []
     for number in range(4):

@@ -1,7 +1,7 @@
 """Weighted nearest neighbours: what a frozen representation knows without any training."""
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -15,7 +15,7 @@ BLOCK = 1024
 def nearest_neighbours_correct(
     features: Pooled,
     labels: Int[Tensor, " image"],
-    query_features: Pooled,
+    query_features: Float[Tensor, "query feature"],
     query_labels: Int[Tensor, " query"],
     *,
     k: int = 20,
@@ -34,9 +34,8 @@ def nearest_neighbours_correct(
     references = normalize(features.float(), dim=1)
     classes = int(max(labels.max(), query_labels.max())) + 1
     correct = []
-    for queries, truth in zip(
-        normalize(query_features.float(), dim=1).split(BLOCK), query_labels.split(BLOCK), strict=True
-    ):
+    blocks = torch.split(normalize(query_features.float(), dim=1), BLOCK)
+    for queries, truth in zip(blocks, torch.split(query_labels, BLOCK), strict=True):
         similarity, nearest = (queries @ references.T).topk(k, dim=1)
         votes = torch.zeros(len(queries), classes)
         votes.scatter_add_(1, labels[nearest], (similarity / temperature).exp())

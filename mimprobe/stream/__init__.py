@@ -1,7 +1,7 @@
 """Float64 accumulators that merge: what is remembered across batches and processes."""
 
 from mimprobe.stream.choice import CkaStream, choose_cka_stream
-from mimprobe.stream.features import BUDGET_BYTES, CkaFeatures, joint_cka
+from mimprobe.stream.features import BUDGET_BYTES, CkaFeatures
 from mimprobe.stream.images import ImageValues, Statistics
 from mimprobe.stream.sites import CkaMatrix
 from mimprobe.stream.sums import CkaSums, cka_sums_bytes
@@ -16,5 +16,4 @@ __all__ = [
     "Statistics",
     "choose_cka_stream",
     "cka_sums_bytes",
-    "joint_cka",
 ]

@@ -6,13 +6,12 @@ and the sums over Gram matrices (`stream.grams`).
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
 from mimprobe.errors import OptionError
 from mimprobe.measures.similarity import LEAST_IMAGES
 from mimprobe.shapes import Pooled
-from mimprobe.stream.grams import Positions, RowSource, gram_sums, group_count
+from mimprobe.stream.grams import RowSource, gram_sums, group_count
 from mimprobe.stream.rows import FeatureRows, Rows
 from mimprobe.stream.sites import CkaMatrix, SiteRows
 
@@ -71,7 +70,12 @@ class CkaFeatures:
         Raises:
             OptionError: fewer than 4 images.
         """
-        return joint_cka(self, seed=seed)
+        source = self._source()
+        groups, note = _groups(source, self.budget_bytes)
+        sums = gram_sums(source, groups, seed)
+        value = sums.cka()
+        se = torch.full_like(value, torch.nan) if note else sums.standard_error()
+        return CkaMatrix(self.sites, value, se, source.images, note)
 
     def close(self) -> None:
         """Forget the features, and remove them from disk."""
@@ -85,42 +89,11 @@ class CkaFeatures:
 
     def _source(self) -> RowSource:
         """Rows by rank, rank 0 being the image of the smallest index."""
-        if self._rows is None:
-            raise OptionError(f"CKA needs at least {LEAST_IMAGES} images, got 0")
+        if self._rows is None or len(self._rows) < LEAST_IMAGES:
+            count = len(self._sites.seen)
+            raise OptionError(f"CKA needs at least {LEAST_IMAGES} images, got {count}")
         rows, order = self._rows.view(), self._sites.seen.indices().argsort().numpy()
         return RowSource(len(rows), self._sites.widths, lambda ranks: rows[order[ranks]])
-
-
-def joint_cka(*parts: CkaFeatures, seed: int = 0) -> CkaMatrix:
-    """CKA between all sites of several accumulators, such as two models, on the same images.
-
-    The sites of the result are those of the parts, one part after the other; names may repeat.
-
-    Raises:
-        OptionError: fewer than 4 images, or parts that saw different images.
-    """
-    source = _side_by_side(parts)
-    sites = tuple(site for part in parts for site in part.sites)
-    groups, note = _groups(source, min(part.budget_bytes for part in parts))
-    sums = gram_sums(source, groups, seed)
-    value = sums.cka()
-    se = torch.full_like(value, torch.nan) if note else sums.standard_error()
-    return CkaMatrix(sites, value, se, source.images, note)
-
-
-def _side_by_side(parts: Sequence[CkaFeatures]) -> RowSource:
-    sources = [part._source() for part in parts]
-    images = [part._sites.seen.indices().sort().values for part in parts]
-    if not all(torch.equal(images[0], others) for others in images[1:]):
-        raise OptionError("CKA compares sites on the same images, but the parts saw different ones")
-    if sources[0].images < LEAST_IMAGES:
-        raise OptionError(f"CKA needs at least {LEAST_IMAGES} images, got {sources[0].images}")
-
-    def take(ranks: Positions) -> Rows:
-        return np.concatenate([source.take(ranks) for source in sources], axis=1)
-
-    widths = tuple(width for source in sources for width in source.widths)
-    return RowSource(sources[0].images, widths, take)
 
 
 def _groups(source: RowSource, budget_bytes: int) -> tuple[int, str]:

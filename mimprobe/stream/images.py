@@ -110,4 +110,4 @@ class ImageValues:
         mean = values.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf).sum(0) / n
         squares = torch.where(present, values - mean, 0.0).square().sum(0)
         std = torch.where(n > 1, squares / (n - 1), torch.nan).sqrt()
-        return Statistics(mean, std, std / n.sqrt(), n)
+        return Statistics(mean, std, std / n.double().sqrt(), n)

@@ -134,8 +134,7 @@ class FeatureSums:
         for s, product in enumerate(self.products):
             parts = torch.split(product, list(self.widths[s:]), dim=1)
             norms[s, s:] = torch.stack([torch.linalg.vector_norm(part) for part in parts]).square()
-            norms[s:, s] = norms[s, s:]
-        return norms
+        return norms + norms.triu(1).T
 
 
 class CkaSums:

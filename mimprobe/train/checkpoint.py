@@ -100,7 +100,8 @@ def cut_log(directory: Path, step: int) -> None:
 def mean_loss(directory: Path, *, last: int) -> float:
     """Average the loss over the last logged steps."""
     lines = (directory / LOG).read_text(encoding="utf-8").splitlines()[-last:]
-    return sum(json.loads(line)["loss"] for line in lines) / len(lines)
+    losses: list[float] = [json.loads(line)["loss"] for line in lines]
+    return sum(losses) / len(losses)
 
 
 def export_weights(

@@ -35,7 +35,8 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, o
 
     No decay on norms, biases, position embeddings and tokens, as in the SimMIM recipe.
     """
-    decay, still = [], []
+    decay: list[nn.Parameter] = []
+    still: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         leaf = name.rsplit(".", 1)[-1]
         lookup = leaf.endswith(("token", "pos_embed", "relative_position_bias_table"))

@@ -24,7 +24,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 
 def line_up(
-    models: Reference | Sequence[Reference] | Mapping[str, Reference | nn.Module],
+    models: Reference | nn.Module | Sequence[Reference] | Mapping[str, Reference | nn.Module],
     *,
     transform: Transform | None,
     kinds: Mapping[str, str],

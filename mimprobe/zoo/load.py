@@ -86,7 +86,8 @@ class LoadedModel:
         if self.custom_transform is not None:
             return self.custom_transform
         assert self.preprocessing is not None
-        return self.preprocessing.transform()
+        transform: Callable[[Image.Image], Tensor] = self.preprocessing.transform()
+        return transform
 
     def _repr_html_(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.module.parameters())
@@ -198,7 +199,8 @@ def _from_timm(reference: str, name: str) -> LoadedModel:
         raise CheckpointError(
             f"the weights of {reference} could not be had: {str(error).splitlines()[0]}"
         ) from error
-    tag = str(module.pretrained_cfg.get("tag", ""))
+    config: Any = module.pretrained_cfg
+    tag = str(config.get("tag", ""))
     return LoadedModel(
         name=name, module=module, preprocessing=Preprocessing.from_timm(module),
         kind=_kind_of(name, tag), reference=reference, architecture=name,

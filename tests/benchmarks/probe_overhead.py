@@ -70,9 +70,7 @@ def bare_pass(model: LoadedModel, images: Tensor) -> None:
     model.module(images)
 
 
-def measured_pass(
-    model: LoadedModel, tools: list[Analyzer], images: Tensor
-) -> Callable[[], None]:
+def measured_pass(model: LoadedModel, tools: list[Analyzer], images: Tensor) -> Callable[[], None]:
     """Make a function that runs the network and feeds the analyzers, with new images each time."""
     places = layout(model.module)
     for tool in tools:
@@ -145,7 +143,10 @@ def oracle(attention: Tensor, distances: Tensor) -> dict[str, Tensor]:
     logs = patches.log()
     heads = patches.shape[1]
     divergence = torch.stack(
-        [(patches[:, i, None] * (logs[:, i, None] - logs)).sum(-1).mean((0, 2)) for i in range(heads)]
+        [
+            (patches[:, i, None] * (logs[:, i, None] - logs)).sum(-1).mean((0, 2))
+            for i in range(heads)
+        ]
     )
     return {
         "attention_distance": (patches * distances).sum(-1).mean((0, 2)),

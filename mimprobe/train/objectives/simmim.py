@@ -5,6 +5,7 @@ of masked patch embeddings, before the class token and the first block.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import timm
@@ -26,7 +27,7 @@ class SimMIM(nn.Module):
     def __init__(self, config: TrainConfig, classes: Sequence[str]) -> None:  # noqa: ARG002
         """Build the encoder without a classifier; `classes` are not used."""
         super().__init__()
-        self.encoder = timm.create_model(
+        self.encoder: Any = timm.create_model(
             config.arch,
             num_classes=0,
             img_size=config.input_size,
@@ -39,7 +40,7 @@ class SimMIM(nn.Module):
                 f"mask patch {config.mask_patch} px is not a multiple of the model's patch "
                 f"{patch[0]} x {patch[1]} px; choose a multiple"
             )
-        self.stride = patch[0]
+        self.stride: int = patch[0]
         self.cell = config.mask_patch // self.stride
         self.ratio = config.mask_ratio
         self.grid: tuple[int, int] = self.encoder.patch_embed.grid_size
@@ -67,7 +68,8 @@ class SimMIM(nn.Module):
             tokens = self.encoder.forward_features(images)
         patches = tokens[:, self.encoder.num_prefix_tokens :]
         rows, columns = self.grid
-        return self.head(patches.transpose(1, 2).unflatten(2, (rows, columns)))
+        predicted: Images = self.head(patches.transpose(1, 2).unflatten(2, (rows, columns)))
+        return predicted
 
     def forward(self, images: Images, mask: PatchMask) -> Float[Tensor, ""]:
         """Give `sum(|x - x'| M) / (sum(M) + 1e-5) / 3`, with M one on masked pixels."""

@@ -1,6 +1,7 @@
 """Supervised classification: cross-entropy with label smoothing on the folder's classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import timm
@@ -20,7 +21,7 @@ class Supervised(nn.Module):
     def __init__(self, config: TrainConfig, classes: Sequence[str]) -> None:
         """Build the encoder with one output for each class."""
         super().__init__()
-        self.encoder = timm.create_model(
+        self.encoder: Any = timm.create_model(
             config.arch,
             num_classes=len(classes),
             img_size=config.input_size,

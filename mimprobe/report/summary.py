@@ -1,0 +1,185 @@
+"""The main differences between the models, for the top of the page.
+
+What belongs here: which quantities are told, and in which words. What does not: how a quantity is
+computed (`quantities`, `alikeness`) and how sentences are built (`sentences`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from markupsafe import Markup
+
+from mimprobe.report.alikeness import last_layers_alike, layers_alike
+from mimprobe.report.estimates import Estimate, ImageMeans, Sample, estimate, image_means
+from mimprobe.report.quantities import (
+    all_layers,
+    end_layers,
+    first_half,
+    head_spread,
+    last_three,
+    layer_mean,
+    needed,
+)
+from mimprobe.report.sentences import Looks, change, difference, values_of
+from mimprobe.report.wording import amount, named
+from mimprobe.tables import Result
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference: a few words, sentences with numbers, and the section that shows it."""
+
+    title: str
+    text: Markup
+    section: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity of the summary's table, by model."""
+
+    label: str
+    unit: str
+    values: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the sentences are made from."""
+
+    result: Result
+    looks: Looks
+    models: Sequence[str]
+    trained: Sequence[str]
+    means: ImageMeans
+
+
+Told = tuple[list[Finding], list[Column]]
+
+
+def summarise(result: Result, looks: Looks) -> Told:
+    """Give the findings, and the table of the numbers in them."""
+    entries = result.manifest.get("models", [])
+    compared = Compared(
+        result,
+        looks,
+        models=[str(entry["name"]) for entry in entries],
+        trained=[str(entry["name"]) for entry in entries if entry.get("kind") != "untrained"],
+        means=image_means(needed(result.per_image), seed=int(result.manifest.get("seed") or 0)),
+    )
+    findings, columns = [], []
+    for tell in (_distance, _spread, _kl, _prefix, _alikeness):
+        found, shown = tell(compared)
+        findings += found
+        columns += shown
+    return findings, columns
+
+
+def _distance(compared: Compared) -> Told:
+    samples = layer_mean(compared.means, compared.models, "attention_distance", end_layers)
+    return _tell(
+        compared, samples, unit="px", section="attention_distance",
+        title="How far heads look",
+        where="In the last third of the layers",
+        more="heads of {high} look {amount} farther than heads of {low}",
+        label="Mean attention distance, last third of layers",
+    )  # fmt: skip
+
+
+def _spread(compared: Compared) -> Told:
+    samples = head_spread(compared.means, compared.models, "attention_entropy", end_layers)
+    return _tell(
+        compared, samples, unit="nats", section="attention_entropy",
+        title="Focused and broad heads side by side",
+        where="In the last third of the layers",
+        more="the entropies of a layer's broadest and narrowest head lie {amount} farther apart in "
+        "{high} than in {low}",
+        label="Spread of head entropies, last third of layers",
+    )  # fmt: skip
+
+
+def _prefix(compared: Compared) -> Told:
+    shares = layer_mean(compared.means, compared.models, "prefix_mass", all_layers)
+    percent = {model: 100 * sample for model, sample in shares.items()}
+    return _tell(
+        compared, percent, unit="%", section="prefix_mass",
+        title="Attention on prefix tokens",
+        where="Averaged over layers",
+        more="patches of {high} give {amount} of all attention more to class, distillation or "
+        "register tokens than patches of {low}",
+        label="Attention on prefix tokens, all layers",
+    )  # fmt: skip
+
+
+def _tell(
+    compared: Compared, samples: Mapping[str, Sample], *, unit: str, section: str, title: str,
+    where: str, more: str, label: str,
+) -> Told:  # fmt: skip
+    """Tell a quantity that each model has once: the largest difference, then all values."""
+    if not samples:
+        return [], []
+    values = {model: estimate(sample) for model, sample in samples.items()}
+    apart = difference(
+        samples, compared.trained, where=where, more=more, unit=unit, looks=compared.looks
+    )
+    text = Markup("{} {}: {}.").format(apart, label, values_of(values, unit, compared.looks))
+    return [Finding(title, text.strip(), section)], [Column(label, unit, values)]
+
+
+def _kl(compared: Compared) -> Told:
+    means, models = compared.means, compared.models
+    before = layer_mean(means, models, "head_kl", first_half)
+    after = layer_mean(means, models, "head_kl", last_three)
+    columns = [
+        Column(label, "nats", {model: estimate(sample) for model, sample in samples.items()})
+        for label, samples in (
+            ("KL between heads, first half of layers", before),
+            ("KL between heads, last three layers", after),
+        )
+        if samples
+    ]
+    if not set(before) & set(after):
+        return [], columns
+    text = Markup(
+        "From the first half of the layers to the last three, the KL between heads of one layer {}."
+    ).format(change(before, after, "nats", compared.looks))
+    return [Finding("How differently heads look", text, "head_kl")], columns
+
+
+def _alikeness(compared: Compared) -> Told:
+    if "cka" not in compared.result or compared.result["cka"].empty:
+        return [], []
+    table = compared.result["cka"]
+    values = {
+        model: found
+        for model in compared.models
+        if (found := layers_alike(table, model)) is not None
+    }
+    if not values:
+        return [], []
+    label = "Mean CKA of two layers of a model"
+    text = Markup("{}: {}. {}").format(
+        label, values_of(values, "", compared.looks), _least_alike(compared)
+    )
+    return [Finding("How alike layers are", text.strip(), "cka")], [Column(label, "", values)]
+
+
+def _least_alike(compared: Compared) -> Markup:
+    """Name the two models whose last layers are least alike, of the trained ones if possible."""
+    table, looks = compared.result["cka"], compared.looks
+    models = compared.trained if len(compared.trained) > 1 else compared.models
+    found = {
+        pair: value
+        for pair in combinations(models, 2)
+        if (value := last_layers_alike(table, *pair)) is not None
+    }
+    if not found:
+        return Markup()
+    one, other = min(found, key=lambda pair: found[pair].value)
+    opening = "The last layers that are least alike are those of {} and {}, with {}."
+    if len(found) == 1:
+        opening = "The last layers of {} and {} have a CKA of {}."
+    return Markup(opening).format(
+        named(one, looks[one]), named(other, looks[other]), amount(found[one, other], "")
+    )

@@ -1,0 +1,282 @@
+"""What every analyzer must do, whichever it is: one suite over `ANALYZERS`."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+
+from mimprobe.analyzers import ANALYZERS, Cka, make_analyzers
+from mimprobe.analyzers.view import views
+from mimprobe.errors import NonFiniteError, OptionError, UnknownNameError
+from mimprobe.hooks import AttentionSeen, FeaturesSeen, capture
+from mimprobe.models.geometry import Geometry
+from mimprobe.models.sites import layout
+from mimprobe.tables import HEAD_COLUMNS, PAIR_COLUMNS
+
+IMAGES = 12
+KINDS = {"plain": "mim", "windows": "supervised"}
+
+
+@pytest.fixture(scope="module")
+def networks():
+    torch.manual_seed(0)
+    plain = timm.create_model(
+        "vit_tiny_patch16_224", img_size=64, depth=2, embed_dim=24, num_heads=3, patch_size=16
+    )
+    windows = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=72, depths=(2, 2), embed_dim=16, num_heads=(2, 4),
+        window_size=7,
+    )  # fmt: skip
+    for model in (plain, windows):
+        for parameter in model.parameters():  # attention far from uniform
+            torch.nn.init.normal_(parameter, std=0.3)
+    return {"plain": plain.eval(), "windows": windows.eval()}
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    draw = torch.Generator().manual_seed(3)
+    return {
+        "plain": torch.randn(IMAGES, 3, 64, 64, generator=draw),
+        "windows": torch.randn(IMAGES, 3, 72, 72, generator=draw),
+    }
+
+
+def feed(analyzer, networks, pixels, batches, total=IMAGES):
+    """Show batches of image numbers to an analyzer, through real hooks."""
+    places = {name: layout(model) for name, model in networks.items()}
+    analyzer.begin(places, total)
+    for batch in batches:
+        measured = {}
+        for name, model in networks.items():
+            wanted = analyzer.sites(places[name])
+
+            def reduce(seen):
+                pieces = [analyzer.measure(view) for view in views(seen)]
+                return {key: torch.cat([piece[key] for piece in pieces]) for key in pieces[0]}
+
+            with torch.inference_mode(), capture(model, wanted, reduce=reduce) as captured:
+                model(pixels[name][batch])
+            measured[name] = dict(captured)
+        analyzer.add(batch, measured)
+    return analyzer
+
+
+def assert_same(one, other, rtol=2e-5):
+    keys = [column for column in one if one[column].dtype.kind not in "f"]
+    pd.testing.assert_frame_equal(one[keys], other[keys])
+    for column in ("value", "std", "se"):
+        np.testing.assert_allclose(
+            one[column].to_numpy(float), other[column].to_numpy(float), rtol=rtol, atol=1e-7
+        )
+
+
+@pytest.fixture(params=sorted(ANALYZERS))
+def make(request):
+    return ANALYZERS[request.param]
+
+
+@pytest.fixture
+def whole(make, networks, pixels):
+    return feed(make(), networks, pixels, [list(range(IMAGES))])
+
+
+def test_columns_and_kinds(whole, networks):
+    table = whole.table(KINDS)
+    columns = PAIR_COLUMNS if whole.name == "cka" else HEAD_COLUMNS
+    assert tuple(table.columns) == columns
+    assert set(table["model"]) == set(networks)
+    assert dict(zip(table["model"], table["kind"], strict=True)) == KINDS
+    assert (table["n"] == IMAGES).all()
+    assert set(table["metric"]) <= set(whole.describe()["units"])
+    assert table["value"].notna().all()
+    assert table["se"].gt(0).sum() > 0.5 * len(table)
+
+
+def test_any_batch_split_gives_the_same(make, whole, networks, pixels):
+    split = feed(make(), networks, pixels, [[0, 1, 2, 3, 4], [5], [6, 7, 8, 9, 10, 11]])
+    assert_same(split.table(KINDS), whole.table(KINDS))
+
+
+def test_any_order_gives_the_same(make, whole, networks, pixels):
+    order = [[7, 3, 11], [0, 9, 4], [1, 10, 2], [8, 6, 5]]
+    assert_same(feed(make(), networks, pixels, order).table(KINDS), whole.table(KINDS))
+
+
+def test_merging_gives_the_same(make, whole, networks, pixels):
+    first = feed(make(), networks, pixels, [[0, 1, 2, 3, 4]])
+    second = feed(make(), networks, pixels, [[5, 6, 7, 8, 9, 10, 11]])
+    second.merge(first)
+    assert_same(second.table(KINDS), whole.table(KINDS))
+
+
+def test_merging_into_an_empty_one_gives_the_same(make, whole, networks, pixels):
+    empty = make()
+    empty.merge(whole)
+    assert_same(empty.table(KINDS), whole.table(KINDS))
+
+
+def test_an_image_cannot_count_twice(make, networks, pixels):
+    with pytest.raises(OptionError, match="twice"):
+        feed(make(), networks, pixels, [[0, 1, 2, 3], [3, 4]])
+
+
+def test_measuring_leaves_the_map_as_it_was(make):
+    analyzer = make()
+    draw = torch.Generator().manual_seed(0)
+    if analyzer.name == "cka":
+        tokens = torch.randn(2, 17, 8, generator=draw)
+        seen = FeaturesSeen("blocks.0.out", 0, tokens, Geometry((4, 4), (16, 16), 1))
+        original = tokens.clone()
+    else:
+        tokens = torch.rand(2, 3, 17, 17, generator=draw).softmax(-1)
+        seen = AttentionSeen("blocks.0.attn.probs", 0, tokens, Geometry((4, 4), (16, 16), 1))
+        original = tokens.clone()
+    for view in views(seen):
+        for value in analyzer.measure(view).values():
+            assert not value.requires_grad
+    assert torch.equal(tokens, original)
+
+
+def test_nan_is_told_with_its_image(make):
+    analyzer = make()
+    if analyzer.name == "cka":
+        tokens = torch.randn(3, 17, 8)
+        tokens[2, 5, 3] = torch.nan
+        seen = FeaturesSeen("blocks.0.out", 0, tokens, Geometry((4, 4), (16, 16), 1))
+    else:
+        tokens = torch.rand(3, 3, 17, 17).softmax(-1)
+        tokens[2, 1, 4, 4] = torch.nan
+        seen = AttentionSeen("blocks.0.attn.probs", 0, tokens, Geometry((4, 4), (16, 16), 1))
+    with pytest.raises(NonFiniteError) as caught:
+        for view in views(seen):
+            analyzer.measure(view)
+    assert caught.value.row == 2
+
+
+def test_large_maps_are_cut_into_views_of_whole_images(monkeypatch):
+    monkeypatch.setattr("mimprobe.analyzers.view.CHUNK_BYTES", 2 * 4 * 3 * 16 * 16 * 4)
+    geometry = Geometry((8, 8), (4, 4), window=(4, 4))
+    attention = torch.rand(5 * 4, 3, 16, 16).softmax(-1)
+    seen = AttentionSeen("stages.0.blocks.0.attn.probs", 0, attention, geometry)
+    pieces = list(views(seen))
+    assert [view.first for view in pieces] == [0, 2, 4]
+    assert [len(view.attention) for view in pieces] == [8, 8, 4]
+    assert torch.equal(torch.cat([view.attention for view in pieces]), attention)
+
+
+def test_a_merged_value_is_the_mean_over_images_of_the_definition(networks, pixels):
+    """The whole chain once, against loops over a captured map: ViT, layer 1, all heads."""
+    model, images = networks["plain"], pixels["plain"]
+    with torch.inference_mode(), capture(model, ["blocks.1.attn.probs"]) as seen:
+        model(images)
+    maps = seen["blocks.1.attn.probs"].attention.double().numpy()[:, :, 1:, 1:]
+    maps = maps / maps.sum(-1, keepdims=True)
+    places = [(16 * row, 16 * column) for row in range(4) for column in range(4)]
+    distance, entropy, divergence = (np.zeros((IMAGES, 3)) for _ in range(3))
+    for image, head in itertools.product(range(IMAGES), range(3)):
+        rows = maps[image, head]
+        distance[image, head] = np.mean(
+            [sum(p * np.hypot(places[q][0] - y, places[q][1] - x)
+                 for p, (y, x) in zip(rows[q], places, strict=True)) for q in range(16)]
+        )  # fmt: skip
+        entropy[image, head] = np.mean([-sum(p * np.log(p) for p in row) for row in rows])
+        divergence[image, head] = np.mean(
+            [np.mean(np.sum(rows * np.log(rows / maps[image, other]), -1))
+             for other in range(3) if other != head]
+        )  # fmt: skip
+    for name, truth in (
+        ("attention_distance", distance), ("attention_entropy", entropy), ("head_kl", divergence),
+    ):  # fmt: skip
+        table = feed(ANALYZERS[name](), networks, pixels, [list(range(IMAGES))]).table(KINDS)
+        rows = table.query("model == 'plain' and layer == 1 and metric == @name")
+        heads = rows[rows["head"].notna()]
+        np.testing.assert_allclose(heads["value"].to_numpy(float), truth.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(heads["std"].to_numpy(float), truth.std(0, ddof=1), rtol=1e-4)
+        mean = rows[rows["head"].isna()].iloc[0]
+        assert mean["value"] == pytest.approx(truth.mean(), rel=1e-5)
+        spread = truth.mean(1).std(ddof=1)
+        assert mean["se"] == pytest.approx(spread / np.sqrt(IMAGES), rel=1e-4)
+
+
+def test_per_image_values_are_named_and_averaged(networks, pixels):
+    tool = feed(ANALYZERS["head_kl"](), networks, pixels, [[5, 4, 3], [2, 1, 0]], total=6)
+    values = tool.per_image([f"image-{number}" for number in range(6)])
+    assert values.images == tuple(f"image-{number}" for number in range(6))
+    table = tool.table(KINDS).reset_index(drop=True)
+    np.testing.assert_allclose(values.values.mean(0), table["value"].to_numpy(float), rtol=1e-5)
+
+
+def test_windowed_models_report_padding_and_no_prefix(networks, pixels):
+    table = feed(ANALYZERS["prefix_mass"](), networks, pixels, [list(range(IMAGES))]).table(KINDS)
+    by_model = {name: set(rows["metric"]) for name, rows in table.groupby("model")}
+    assert by_model == {"plain": {"prefix_mass"}, "windows": {"padding_mass", "masked_mass"}}
+
+
+def test_policies_that_mean_nothing_are_refused():
+    with pytest.raises(OptionError, match="attention_distance cannot be taken with prefix='keep'"):
+        ANALYZERS["attention_distance"](prefix="keep")
+    with pytest.raises(OptionError, match="head_kl cannot be taken with prefix='drop'"):
+        ANALYZERS["head_kl"](prefix="drop")
+    with pytest.raises(UnknownNameError, match="did you mean 'renormalise'"):
+        ANALYZERS["attention_entropy"](prefix="renormalize")
+
+
+def test_cka_of_class_tokens(networks, pixels):
+    plain = {"plain": networks["plain"]}
+    tool = feed(Cka(tokens="cls"), plain, pixels, [list(range(IMAGES))])
+    mean = feed(Cka(), plain, pixels, [list(range(IMAGES))])
+    assert not np.allclose(tool.table(KINDS)["value"], mean.table(KINDS)["value"])
+    assert tool.describe()["tokens"] == "cls"
+    with pytest.raises(OptionError, match="this swin model has no class token"):
+        feed(Cka(tokens="cls"), networks, pixels, [[0, 1, 2, 3]])
+
+
+def test_cka_of_too_few_images(networks, pixels):
+    with pytest.raises(OptionError, match="cka needs at least 4 images, here are 3"):
+        feed(Cka(), networks, pixels, [[0, 1, 2]], total=3)
+
+
+def test_cka_by_hand(networks, pixels):
+    """Off-diagonal within a model and between models, against the estimator written out."""
+    table = feed(Cka(), networks, pixels, [list(range(IMAGES))]).table(KINDS)
+    pooled = {}
+    for name, model in networks.items():
+        site = layout(model).feature_sites[-1]
+        with torch.inference_mode(), capture(model, [site]) as seen:
+            model(pixels[name])
+        tokens = seen[site].tokens.double().numpy()
+        pooled[name] = tokens[:, seen[site].geometry.prefix_tokens :].mean(1)
+    x, y = pooled["plain"], pooled["windows"]
+    expected = hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
+    found = table.query(
+        "model == 'plain' and layer == 1 and other_model == 'windows' and other_layer == 3"
+    )
+    assert found["value"].item() == pytest.approx(expected, rel=1e-4)
+    same = table.query("model == other_model and layer == other_layer")
+    np.testing.assert_allclose(same["value"], 1, rtol=1e-9)
+
+
+def hsic(x, y):
+    """Song et al. 2012, with explicit index sums."""
+    n = len(x)
+    k, m = x @ x.T, y @ y.T
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(m, 0)
+    ones = np.ones(n)
+    return (
+        np.trace(k @ m)
+        + (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (ones @ k @ m @ ones)
+    ) / (n * (n - 3))
+
+
+def test_names():
+    assert [tool.name for tool in make_analyzers(None)] == list(ANALYZERS)
+    with pytest.raises(UnknownNameError, match=r"^unknown analyzer 'ckaa'; did you mean 'cka'\?"):
+        make_analyzers(["ckaa"])
+    with pytest.raises(OptionError, match="asked for twice"):
+        make_analyzers(["cka", "cka"])

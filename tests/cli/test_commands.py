@@ -1,0 +1,185 @@
+"""Every command on real files, and one clear line for every kind of bad input."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mimprobe.cli import COMMANDS, group
+
+TWO = ("simmim-tiny40", "random:simmim-tiny40")
+
+
+def assert_one_line(outcome, *told):
+    """Exit code 2, nothing on standard output, one line on standard error that says all of it."""
+    assert outcome.status == 2, outcome.err
+    assert outcome.out == ""
+    lines = [line for line in outcome.err.splitlines() if "warning" not in line]
+    assert len(lines) == 1, outcome.err
+    for words in told:
+        assert words in lines[0]
+    assert "Traceback" not in outcome.err
+
+
+@pytest.fixture(scope="module")
+def compared(mimprobe, photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared") / "out"
+    outcome = mimprobe("compare", *TWO, "--images", photos, "-o", folder, "--device", "cpu")
+    return folder, outcome
+
+
+def test_compare_writes_the_whole_report(compared):
+    folder, outcome = compared
+    assert outcome.status == 0, outcome.err
+    assert outcome.out == f"report: {folder / 'report.html'}\n"
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "figures", "manifest.json", "per_image.npz", "cka.csv"} <= names
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["command"].startswith("mimprobe compare simmim-tiny40 random:simmim-tiny40")
+    assert [model["kind"] for model in manifest["models"]] == ["mim", "untrained"]
+    assert manifest["images"]["n"] == 6
+
+
+def test_an_earlier_result_is_not_overwritten_without_asking(compared, mimprobe, photos):
+    folder, _ = compared
+    before = (folder / "manifest.json").read_bytes()
+    outcome = mimprobe("compare", *TWO, "--images", photos, "-o", folder)
+    assert_one_line(outcome, "already holds another result", "--overwrite")
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+def test_probe_and_report_are_the_two_halves(mimprobe, photos, tmp_path):
+    out = tmp_path / "out"
+    first = mimprobe(
+        "probe", "a=simmim-tiny40", "b=random:vit_tiny_patch16_224", "--images", photos, "-o", out,
+        "--analyzers", "attention_distance,head_kl", "--kind", "a=supervised", "--limit", 4,
+    )  # fmt: skip
+    assert (first.status, first.out) == (0, f"tables: {out}\n"), first.err
+    assert {p.name for p in out.glob("*.csv")} == {"attention_distance.csv", "head_kl.csv"}
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert [(m["name"], m["kind"]) for m in manifest["models"]] == [
+        ("a", "supervised"), ("b", "untrained"),
+    ]  # fmt: skip
+    assert manifest["images"]["n"] == 4
+    second = mimprobe("report", out)
+    assert (second.status, second.out) == (0, f"report: {out / 'report.html'}\n"), second.err
+    assert_one_line(mimprobe("report", out), "--overwrite")
+    assert mimprobe("report", out, "--overwrite").status == 0
+
+
+def test_models_list_and_show(mimprobe):
+    listed = mimprobe("models", "list")
+    assert listed.status == 0
+    assert "simmim-tiny40" in listed.out
+    shown = mimprobe("models", "show", "supervised-tiny40")
+    assert "vit_tiny_patch16_224" in shown.out
+    assert_one_line(mimprobe("models", "show", "simmim-tiny4"), "did you mean 'simmim-tiny40'?")
+
+
+def test_pretrain_gives_a_model_for_compare(mimprobe, photos, tmp_path):
+    run = tmp_path / "run"
+    arguments = [
+        "pretrain", "simmim", photos, "-o", run, "--arch", "vit_tiny_patch16_224", "--arch-args",
+        '{"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}', "--input-size", 32,
+        "--epochs", 2, "--batch-size", 3, "--mask-patch", 16, "--warmup-epochs", 0.5,
+    ]  # fmt: skip
+    outcome = mimprobe(*arguments)
+    weights = run / "model.safetensors"
+    assert (outcome.status, outcome.out) == (0, f"weights: {weights}\n"), outcome.err
+    assert_one_line(mimprobe(*arguments), "already holds a run; pass --resume")
+    out = tmp_path / "out"
+    compared = mimprobe("compare", f"mine={weights}", "--images", photos, "-o", out)
+    assert compared.status == 0, compared.err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"models": ["simmim-tiny4"]}, ["unknown model 'simmim-tiny4'; did you mean"]),
+        ({"models": ["random:resnet5"]}, ["unknown timm model 'resnet5'; did you mean"]),
+        ({"models": ["none.pth"]}, ["weights file none.pth does not exist"]),
+        ({"models": ["random:xcit_nano_12_p16_224"]}, ["is of no family", "VisionTransformer"]),
+        ({"images": "nowhere"}, ["nowhere"]),
+        ({"--analyzers": "ckaa"}, ["unknown analyzer 'ckaa'; did you mean 'cka'?"]),
+        ({"--device": "cuda:7"}, ["device 'cuda:7' is not on this machine"]),
+        ({"--precision": "fp8"}, ["unknown precision 'fp8'"]),
+        ({"--kind": "x=mim"}, ["unknown model 'x'"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(mimprobe, photos, tmp_path, change, told):
+    settings = {"models": list(TWO), "images": photos} | change
+    out = tmp_path / "out"
+    options = [item for key, value in change.items() if key.startswith("-") for item in (key, value)]
+    outcome = mimprobe(
+        "compare", *settings["models"], "--images", settings["images"], "-o", out, *options,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert_one_line(outcome, *told)
+    assert not out.exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch was-here",)
+
+
+def test_bad_files_are_one_line(mimprobe, photos, tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "whole.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:-30])
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    for name, told in (
+        ("whole.pth", "does not fit the architecture"), ("cut.pth", "not a whole PyTorch file"),
+        ("evil.pth", "can run code"),
+    ):  # fmt: skip
+        outcome = mimprobe(
+            "compare", name, "--arch", "vit_tiny_patch16_224", "--images", photos, "-o", "out",
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert_one_line(outcome, name, told)
+    assert not (tmp_path / "was-here").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_images_stop_or_are_skipped_and_recorded(mimprobe, photos, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:300])
+    arguments = ["probe", "simmim-tiny40", "--images", folder, "-o", tmp_path / "out"]
+    assert_one_line(mimprobe(*arguments), "3.png")
+    assert not (tmp_path / "out").exists()
+    outcome = mimprobe(*arguments, "--skip-bad-images")
+    assert outcome.status == 0, outcome.err
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [skipped["image"] for skipped in manifest["images"]["skipped"]] == ["3.png"]
+
+
+def test_interrupting_leaves_no_result(photos, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mimprobe", "compare", "random:vit_base_patch16_224",
+         "--images", str(photos), "-o", str(out), "--batch-size", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT), err
+    assert not (out / "manifest.json").exists()
+
+
+def test_every_command_is_documented_with_an_example():
+    for command in COMMANDS:
+        text = CliRunner().invoke(group, [command.name, "--help"]).output
+        assert len(command.help or "") > 20
+        leaves = command.commands.values() if hasattr(command, "commands") else [command]
+        for leaf in leaves:
+            assert "Example: mimprobe" in (leaf.epilog or "") or command.name == "models", leaf.name
+        assert "Usage" in text

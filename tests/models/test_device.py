@@ -1,0 +1,55 @@
+"""Devices by name, and passes that leave no switch behind."""
+
+import pytest
+import torch
+from torch import nn
+
+from mimprobe.errors import OptionError, UnknownNameError
+from mimprobe.models.device import exact_pass, placed, resolve_device
+
+
+def test_names():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device(torch.device("cpu")) == torch.device("cpu")
+    with pytest.raises(UnknownNameError, match=r"^unknown device 'cude'; did you mean 'cuda'"):
+        resolve_device("cude")
+    with pytest.raises(OptionError, match=r"^device 'cuda:99' is not on this machine"):
+        resolve_device("cuda:99")
+
+
+def test_float32_means_float32_and_is_put_back():
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        with exact_pass(torch.device("cpu"), "float32"):
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+            assert torch.is_inference_mode_enabled()
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+    with pytest.raises(UnknownNameError, match=r"did you mean 'float32'"):
+        with exact_pass(torch.device("cpu"), "float23"):
+            pass
+
+
+def test_half_precision_is_autocast():
+    with exact_pass(torch.device("cpu"), "bfloat16"):
+        assert nn.Linear(4, 4)(torch.zeros(1, 4)).dtype == torch.bfloat16
+
+
+def test_modes_are_put_back_part_by_part():
+    module = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout())).train()
+    module[1].eval()
+    with placed(module, torch.device("cpu")):
+        assert not any(part.training for part in module.modules())
+    assert [part.training for part in module.modules()] == [True, True, False, False]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_module_goes_to_the_device_and_home_again():
+    module = nn.Linear(2, 2)
+    with placed(module, torch.device("cuda")):
+        assert module.weight.is_cuda
+    assert not module.weight.is_cuda

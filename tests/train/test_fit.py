@@ -1,0 +1,163 @@
+"""Runs from start to end: learning, exact resumption, and what goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+import safetensors
+import torch
+
+from mimprobe.errors import CheckpointError, ImageError, NonFiniteError, OutputError
+from mimprobe.train import checkpoint
+from mimprobe.train.fit import pretrain
+from mimprobe.zoo.load import load_model
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("objective", ["simmim", "supervised"])
+def test_a_run_learns_and_its_weights_load_without_further_words(
+    objective, photos, make_config, tmp_path
+):
+    config = make_config(objective, epochs=8, drop_path=0.0, export_precision="float16")
+    path = pretrain(photos, tmp_path / "run", config)
+    found = losses(tmp_path / "run")
+    assert len(found) == 8 * 3
+    assert sum(found[-6:]) < 0.8 * sum(found[:6])
+    loaded = load_model(path, device="cpu")
+    assert loaded.kind == {"simmim": "mim", "supervised": "supervised"}[objective]
+    assert loaded.preprocessing.input_size == (32, 32)
+    with safetensors.safe_open(path, "pt") as file:
+        document = json.loads(file.metadata()["mimprobe"])
+        keys = set(file.keys())
+    assert document["training"]["steps"] == 24
+    assert document["training"]["images"] == 24
+    if objective == "simmim":
+        assert {"mask_token", "head.0.weight", "head.0.bias"} <= keys
+        assert set(loaded.load_report.dropped) == {"mask_token", "head.0.weight", "head.0.bias"}
+    else:
+        assert document["classes"] == ["cats", "dogs"]
+        assert loaded.module.num_classes == 2
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(
+    photos, make_config, tmp_path
+):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        pretrain(photos, tmp_path / name, make_config(seed=seed))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_decoding_in_other_processes_changes_no_loss(photos, make_config, tmp_path):
+    pretrain(photos, tmp_path / "a", make_config())
+    pretrain(photos, tmp_path / "b", make_config(workers=2))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_a_run_that_died_after_any_step_goes_on_bit_for_bit(
+    stop, photos, make_config, tmp_path, monkeypatch
+):
+    pretrain(photos, tmp_path / "whole", make_config())
+    # A checkpoint after every step, and death two steps later: the log is ahead of the checkpoint.
+    config = make_config(checkpoint_minutes=0.0)
+    save = checkpoint.save_checkpoint
+
+    def save_until(directory, step, model, optimizer):
+        if step <= stop:
+            save(directory, step, model, optimizer)
+        elif step == stop + 2:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_until)
+    with pytest.raises(RuntimeError, match="killed"):
+        pretrain(photos, tmp_path / "killed", config)
+    with (tmp_path / "killed" / "log.jsonl").open("a") as log:
+        log.write('{"step": 99, "lo')
+    monkeypatch.undo()
+    pretrain(photos, tmp_path / "killed", config, resume=True)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    one, other = (load_model(tmp_path / n / "model.safetensors", device="cpu").module
+                  for n in ("whole", "killed"))  # fmt: skip
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key]), key
+
+
+def test_kill_nine_and_resume(photos, make_config, tmp_path):
+    """The same with a real process and a real kill, at whatever moment it hits."""
+    config = make_config(epochs=40, checkpoint_minutes=0.0)
+    pretrain(photos, tmp_path / "whole", config)
+    code = (
+        "import json, sys; from mimprobe.train.config import TrainConfig; "
+        "from mimprobe.train.fit import pretrain; "
+        "pretrain(sys.argv[1], sys.argv[2], TrainConfig(**json.loads(sys.argv[3])))"
+    )
+    folder = tmp_path / "killed"
+    arguments = [str(photos), str(folder), json.dumps(asdict(config))]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
+    log = folder / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_bytes().splitlines()) > 10):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "model.safetensors").exists()
+    pretrain(photos, folder, config, resume=True)
+    assert losses(folder) == losses(tmp_path / "whole")
+
+
+def test_a_folder_that_holds_something_else(photos, make_config, tmp_path):
+    run = tmp_path / "run"
+    pretrain(photos, run, make_config())
+    with pytest.raises(OutputError, match="already holds a run; pass --resume"):
+        pretrain(photos, run, make_config())
+    with pytest.raises(OutputError, match=r"other settings \(seed 0 -> 4\)"):
+        pretrain(photos, run, make_config(seed=4), resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
+    with pytest.raises(OutputError, match="already holds other files"):
+        pretrain(photos, tmp_path / "other", make_config(), resume=True)
+
+
+def test_a_damaged_checkpoint(photos, make_config, tmp_path):
+    run = tmp_path / "run"
+    pretrain(photos, run, make_config())
+    path = run / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        pretrain(photos, run, make_config(), resume=True)
+
+
+def test_too_few_images_and_missing_classes(photos, make_config, tmp_path):
+    with pytest.raises(ImageError, match="has 24 images, fewer than one batch of 64"):
+        pretrain(photos, tmp_path / "run", make_config(batch_size=64))
+    with pytest.raises(ImageError, match="has no class folders"):
+        pretrain(photos / "cats", tmp_path / "run", make_config("supervised"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(photos, make_config, tmp_path):
+    config = make_config(base_learning_rate=1e30, warmup_epochs=0.0, clip_norm=1e30)
+    with pytest.raises(NonFiniteError, match=r"^the loss is nan at step \d+ .* lower base_learning"):
+        pretrain(photos, tmp_path / "run", config)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_a_gpu_learns_in_bfloat16(photos, make_config, tmp_path):
+    config = make_config(epochs=8, device="cuda", drop_path=0.0)
+    pretrain(photos, tmp_path / "run", config)
+    found = losses(tmp_path / "run")
+    assert sum(found[-6:]) < 0.8 * sum(found[:6])
