@@ -14,7 +14,10 @@ from mimprobe.models.sites import layout
 
 FAMILIES = {
     "vit": ("vit_tiny_patch16_224", {"img_size": (64, 96), "depth": 3, "embed_dim": 48}),
-    "deit": ("deit_tiny_distilled_patch16_224", {"img_size": (64, 96), "depth": 3, "embed_dim": 48}),
+    "deit": (
+        "deit_tiny_distilled_patch16_224",
+        {"img_size": (64, 96), "depth": 3, "embed_dim": 48},
+    ),
     "registers": ("vit_small_patch14_reg4_dinov2", {"img_size": (56, 84), "depth": 2}),
     "beit": (
         "beit_base_patch16_224",
@@ -47,7 +50,7 @@ def images_for(model):
 
 
 def own_attention(model, images):
-    """Recompute the probabilities of the first block from its weights, by other code than timm's."""
+    """Recompute the probabilities of the first block from its weights, without timm."""
     store = {}
     block = layout(model)[layout(model).attention_sites[0]].block
     handle = block.attn.register_forward_pre_hook(lambda m, args: store.update(x=args[0]))
@@ -102,7 +105,9 @@ def test_output_is_unchanged_and_nothing_is_left_behind(network):
         after = network(images)
     torch.testing.assert_close(during, before, rtol=1e-4, atol=1e-5)
     assert torch.equal(after, before)
-    assert fused == {n: m.fused_attn for n, m in network.named_modules() if hasattr(m, "fused_attn")}
+    assert fused == {
+        n: m.fused_attn for n, m in network.named_modules() if hasattr(m, "fused_attn")
+    }
     assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
@@ -180,8 +185,13 @@ def test_reduce_is_called_inside_the_pass_and_its_value_is_kept():
 
 def test_everything_is_put_back_when_the_pass_fails():
     model = timm.create_model("vit_tiny_patch16_224", depth=2).eval()
-    with pytest.raises(RuntimeError, match="stop"), capture(
-        model, layout(model).sites, reduce=lambda seen: (_ for _ in ()).throw(RuntimeError("stop"))
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        capture(
+            model,
+            layout(model).sites,
+            reduce=lambda seen: (_ for _ in ()).throw(RuntimeError("stop")),
+        ),
     ):
         model(torch.zeros(1, 3, 224, 224))
     assert all(block.attn.fused_attn for block in model.blocks)
@@ -220,7 +230,9 @@ def test_a_site_that_a_pass_goes_round_is_an_error_and_not_the_last_pass():
 def test_a_map_that_is_not_probabilities_is_refused():
     model = timm.create_model("vit_tiny_patch16_224", depth=1).eval()
     model.blocks[0].attn.attn_drop = nn.Sequential(nn.Dropout())
-    scaled = model.blocks[0].attn.attn_drop.register_forward_pre_hook(lambda m, args: (args[0] * 2,))
+    scaled = model.blocks[0].attn.attn_drop.register_forward_pre_hook(
+        lambda m, args: (args[0] * 2,)
+    )
     with scaled, torch.no_grad(), capture(model, ["blocks.0.attn.probs"]):
         with pytest.raises(SiteError, match="sum to one only within 1"):
             model(torch.zeros(1, 3, 224, 224))

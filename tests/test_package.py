@@ -24,14 +24,17 @@ def test_importing_every_submodule_replaces_no_public_name():
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name, home in mimprobe._HOMES.items():
-        meant = importlib.import_module(f"mimprobe.{name}") if not home else getattr(
-            importlib.import_module(home), name
+        meant = (
+            importlib.import_module(f"mimprobe.{name}")
+            if not home
+            else getattr(importlib.import_module(home), name)
         )
         assert getattr(mimprobe, name) is meant, name
 
 
 def loaded_after(statement):
-    code = f"import sys; {statement}; print([m for m in ('torch', 'timm', 'pandas', 'matplotlib') if m in sys.modules])"
+    heavy = ("torch", "timm", "pandas", "matplotlib")
+    code = f"import sys; {statement}; print([m for m in {heavy} if m in sys.modules])"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.splitlines()[-1]

@@ -65,7 +65,7 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
         ),
         click.option("--limit", type=click.IntRange(min=1), help="At most so many images, drawn."),
         click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1)),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N"),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N"),
         click.option(
             "--precision", default="float32", show_default=True, help="float32, bfloat16, float16."
         ),

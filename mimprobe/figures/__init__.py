@@ -26,7 +26,7 @@ FIGURES = {
 """The main figure of each analyzer's table, in the order in which a report shows them."""
 
 __all__ = [
-    "FIGURES", "KIND_STYLES", "LABELS", "KindStyle", "Style", "attention_distance", "attention_entropy",
-    "cka", "cka_between", "head_kl", "head_panels", "kind_style", "layer_means", "model_styles",
-    "prefix_mass",
+    "FIGURES", "KIND_STYLES", "LABELS", "KindStyle", "Style", "attention_distance",
+    "attention_entropy", "cka", "cka_between", "head_kl", "head_panels", "kind_style",
+    "layer_means", "model_styles", "prefix_mass",
 ]  # fmt: skip

@@ -72,7 +72,7 @@ class PatchRows:
     network's own map, means over the patches' rows (`masked_mass`: the largest row's), None where
     there is no such key. `dropped_rows` counts patches whose row held almost nothing but prefix or
     padding. `valid_keys` says what each row could attend to, None for everything. `finite` is
-    False where a row holds NaN or infinity, which then also runs through the measures.
+    False where a patch's row holds NaN or infinity, which also runs through the measures.
     """
 
     attention: Attention
@@ -142,8 +142,10 @@ def _token_rows(attention: Attention, prefix_tokens: int, prefix: str) -> PatchR
         finite = attention.sum(-1).isfinite().all(-1)
         return PatchRows(attention, mass, None, None, _none_dropped(finite), None, finite)
     rows, left = _divided(attention[:, :, prefix_tokens:, prefix_tokens:], prefix)
-    dropped = (left < LEAST_MASS).sum(-1)
-    return PatchRows(rows, mass, None, None, dropped, None, left.isfinite().all(-1))
+    finite = left.isfinite().all(-1)
+    if mass is not None:
+        finite &= mass.isfinite()
+    return PatchRows(rows, mass, None, None, (left < LEAST_MASS).sum(-1), None, finite)
 
 
 def _window_rows(attention: Attention, windows: Windows, prefix: str) -> PatchRows:

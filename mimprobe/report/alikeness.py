@@ -6,13 +6,9 @@ Pairs of layers share images, so the standard error of their mean is not known f
 but it is at most the mean of theirs, whatever the correlation. Intervals here use that bound.
 """
 
-import math
-
 import pandas as pd
 
-from mimprobe.report.estimates import Estimate
-
-INTERVAL = 1.96
+from mimprobe.report.estimates import INTERVAL, Estimate
 
 
 def layers_alike(table: pd.DataFrame, model: str) -> Estimate | None:
@@ -43,7 +39,4 @@ def _mean(rows: pd.DataFrame) -> Estimate | None:
     values = rows["value"].dropna()
     if values.empty:
         return None
-    value, reach = float(values.mean()), INTERVAL * float(rows["se"].mean(skipna=False))
-    return (
-        Estimate(value, value - reach, value + reach) if math.isfinite(reach) else Estimate(value)
-    )
+    return Estimate(float(values.mean()), INTERVAL * float(rows["se"].mean(skipna=False)))

@@ -1,11 +1,10 @@
-"""Numbers with their intervals, from the values of every image.
+"""Numbers with their intervals.
 
-What belongs here: bootstrap over images, and estimates. What does not: which quantities a report
-tells (`quantities`), and words (`summary`).
+What belongs here: from one value for each image to a mean and its 95 % interval. What does not:
+which values a report tells (`quantities`, `alikeness`), and words (`sentences`).
 
-A `Sample` holds a quantity once for the images as they are (first entry) and once for each
-bootstrap draw. All models are measured on the same images and share the draws, so the difference
-of two samples is paired by image.
+All models of a result saw the same images in the same order, so the difference of two models is
+taken image by image and its interval is that of paired values.
 """
 
 import math
@@ -13,79 +12,38 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from mimprobe.tables import PerImageValues
+INTERVAL = 1.96
+"""Standard errors on either side of a value that make its 95 % interval."""
 
-DRAWS = 2000
-BLOCK = 50
-FEWEST = 2
-"""Images without which there is no interval."""
-
-Sample = npt.NDArray[np.float64]
+ImageVector = npt.NDArray[np.float64]
+"""One value for each image; NaN where an image has none."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the ends of its 95 % interval; they are NaN where there is none."""
+    """A number, and half the length of its 95 % interval; NaN where there is no interval."""
 
     value: float
-    low: float = math.nan
-    high: float = math.nan
+    reach: float = math.nan
 
     @property
-    def reach(self) -> float:
-        """Half the length of the interval."""
-        return (self.high - self.low) / 2
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.value - self.reach
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.value + self.reach
 
 
-def estimate(sample: Sample) -> Estimate:
-    """Take the value, and the 2.5 and 97.5 percentiles of the draws."""
-    draws = sample[1:]
-    if not len(draws) or not np.isfinite(draws).all():
-        return Estimate(float(sample[0]))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(float(sample[0]), float(low), float(high))
-
-
-@dataclass(frozen=True)
-class ImageMeans:
-    """Means over images: `values[s, c]` belongs to sample entry s and row c of `columns`."""
-
-    columns: pd.DataFrame
-    values: npt.NDArray[np.float64]
-
-    def select(self, model: str, metric: str) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
-        """Keep one metric of one model."""
-        keep = ((self.columns["model"] == model) & (self.columns["metric"] == metric)).to_numpy()
-        return self.columns[keep], self.values[:, keep]
-
-
-def image_means(per_image: PerImageValues, *, seed: int) -> ImageMeans:
-    """Average every column over images: as they are, and in `DRAWS` bootstrap draws.
-
-    A column's images without a value (NaN) are left out of its means.
-    """
-    values = per_image.values.astype(np.float64)
-    present = np.isfinite(values)
-    filled = np.where(present, values, 0.0)
-    images = len(values)
-    draws = DRAWS if images >= FEWEST else 0
-    generator = np.random.default_rng(seed)
-    blocks = [_weighted(np.ones((1, images)), filled, present)]
-    for _ in range(0, draws, BLOCK):
-        drawn = generator.integers(images, size=(BLOCK, images))
-        counts = np.stack([np.bincount(row, minlength=images) for row in drawn]).astype(float)
-        blocks.append(_weighted(counts, filled, present))
-    return ImageMeans(per_image.columns, np.concatenate(blocks))
-
-
-def _weighted(
-    counts: npt.NDArray[np.float64],
-    filled: npt.NDArray[np.float64],
-    present: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.float64]:
-    weights = counts @ present if not present.all() else counts.sum(1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        means: npt.NDArray[np.float64] = counts @ filled / weights
-    return means
+def estimate(values: ImageVector) -> Estimate:
+    """Average over images, with 1.96 standard errors on either side; none from one image."""
+    present = values[np.isfinite(values)]
+    if not len(present):
+        return Estimate(math.nan)
+    if len(present) < 2:
+        return Estimate(float(present[0]))
+    error = present.std(ddof=1) / math.sqrt(len(present))
+    return Estimate(float(present.mean()), INTERVAL * float(error))

@@ -1,4 +1,4 @@
-"""The few quantities that a summary compares, for each model.
+"""The few quantities that a summary compares: one value for each image and model.
 
 What belongs here: which layers and heads a quantity is taken over. What does not: intervals
 (`estimates`) and words (`summary`).
@@ -7,30 +7,30 @@ What belongs here: which layers and heads a quantity is taken over. What does no
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
-from mimprobe.report.estimates import ImageMeans, Sample
+from mimprobe.report.estimates import ImageVector
 from mimprobe.tables import PerImageValues
 
 LAYER_MEAN = -1
 """Head number of the mean over a layer's heads in per-image values."""
 
-METRICS = ("attention_distance", "attention_entropy", "head_kl", "prefix_mass")
-"""Metrics that a summary reads."""
+Layers = Callable[[int], range]
+"""Which layers, counted from 0, of a network of so many."""
 
 
 def all_layers(depth: int) -> range:
-    """Give all layers, counted from 0."""
+    """Give all layers."""
     return range(depth)
 
 
 def end_layers(depth: int) -> range:
-    """Give the last third of the layers, counted from 0; at least one."""
+    """Give the last third of the layers; at least one."""
     return range(depth - max(1, round(depth / 3)), depth)
 
 
 def first_half(depth: int) -> range:
-    """Give the first half of the layers, counted from 0; at least one."""
+    """Give the first half of the layers; at least one."""
     return range(max(1, depth // 2))
 
 
@@ -39,55 +39,58 @@ def last_three(depth: int) -> range:
     return range(max(depth - 3, len(first_half(depth))), depth)
 
 
-def needed(per_image: PerImageValues) -> PerImageValues:
-    """Keep the columns that the quantities below read: layer means, and heads' late entropies."""
-    columns = per_image.columns
-    depths = columns.groupby("model")["layer"].transform("max") + 1
-    late = columns["layer"] >= depths.map(lambda depth: end_layers(int(depth)).start)
-    keep = (columns["head"] == LAYER_MEAN) | (late & (columns["metric"] == "attention_entropy"))
-    keep &= columns["metric"].isin(METRICS)
-    kept = columns[keep].reset_index(drop=True)
-    return PerImageValues(per_image.images, kept, per_image.values[:, keep.to_numpy(dtype=bool)])
-
-
 def layer_mean(
-    means: ImageMeans, models: Sequence[str], metric: str, layers: Callable[[int], range]
-) -> dict[str, Sample]:
-    """Average a metric over some layers, all heads alike."""
-    found: dict[str, Sample] = {}
+    values: PerImageValues, models: Sequence[str], metric: str, layers: Layers
+) -> dict[str, ImageVector]:
+    """Average a metric over some layers, all heads alike; only of models that have it."""
+    found = {}
     for model in models:
-        columns, values = means.select(model, metric)
-        if columns.empty:
-            continue
-        chosen = columns["layer"].isin(layers(_depth(columns))) & (columns["head"] == LAYER_MEAN)
-        _keep_finite(found, model, values[:, chosen.to_numpy()])
-    return found
+        own = values.select(model=model, metric=metric)
+        chosen = (own.columns["head"] == LAYER_MEAN) & own.columns["layer"].isin(_of(own, layers))
+        found[model] = _mean(own.values[:, chosen.to_numpy(dtype=bool)])
+    return _present(found)
 
 
 def head_spread(
-    means: ImageMeans, models: Sequence[str], metric: str, layers: Callable[[int], range]
-) -> dict[str, Sample]:
-    """Give the largest minus the smallest head of a layer, averaged over some layers."""
-    found: dict[str, Sample] = {}
+    values: PerImageValues, models: Sequence[str], metric: str, layers: Layers
+) -> dict[str, ImageVector]:
+    """Subtract the head with the smallest mean over images from that with the largest.
+
+    The two heads are chosen for each layer once, from all images; then the difference is averaged
+    over some layers. Only of models that have the metric.
+    """
+    found = {}
     for model in models:
-        columns, values = means.select(model, metric)
-        if columns.empty:
-            continue
-        heads = columns["head"] != LAYER_MEAN
-        spreads = [
-            np.ptp(values[:, (heads & (columns["layer"] == layer)).to_numpy()], axis=1)
-            for layer in layers(_depth(columns))
-        ]
-        _keep_finite(found, model, np.stack(spreads, axis=1))
-    return found
+        own = values.select(model=model, metric=metric)
+        columns = own.columns
+        spreads = []
+        for layer in _of(own, layers):
+            heads = (columns["head"] != LAYER_MEAN) & (columns["layer"] == layer)
+            spreads.append(_widest(own.values[:, heads.to_numpy(dtype=bool)]))
+        found[model] = _mean(np.stack(spreads, axis=1) if spreads else own.values)
+    return _present(found)
 
 
-def _depth(columns: pd.DataFrame) -> int:
-    return int(columns["layer"].max()) + 1
+def _of(values: PerImageValues, layers: Layers) -> range:
+    """Choose layers of the one model that is left."""
+    return layers(int(values.columns["layer"].max()) + 1) if len(values.columns) else range(0)
 
 
-def _keep_finite(found: dict[str, Sample], model: str, layers: Sample) -> None:
-    """Average over the layers that have a value; a model without any lacks the quantity."""
-    finite = np.isfinite(layers[0])
-    if finite.any():
-        found[model] = layers[:, finite].mean(axis=1)
+def _widest(heads: npt.NDArray[np.float32]) -> ImageVector:
+    means = [_mean(heads[:, [head]].T)[0] for head in range(heads.shape[1])]
+    if not means or not np.isfinite(means).all():
+        return np.full(len(heads), np.nan)
+    return heads[:, np.argmax(means)].astype(float) - heads[:, np.argmin(means)]
+
+
+def _mean(values: npt.NDArray[np.floating]) -> ImageVector:
+    """Average over the second axis, leaving out NaN; NaN where nothing is left."""
+    present = np.isfinite(values)
+    sums = np.where(present, values, 0).sum(axis=1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        means: ImageVector = sums / present.sum(axis=1)
+    return means
+
+
+def _present(found: dict[str, ImageVector]) -> dict[str, ImageVector]:
+    return {model: vector for model, vector in found.items() if np.isfinite(vector).any()}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mimprobe.figures import LABELS
 from mimprobe.report.alikeness import models_alike
-from mimprobe.report.estimates import Estimate
+from mimprobe.report.estimates import INTERVAL, Estimate
 from mimprobe.report.wording import amount, listed
 from mimprobe.tables import Result
 
@@ -154,7 +154,7 @@ def _layers(rows: pd.DataFrame) -> Numbers:
 
 
 def _cell(value: float, se: float) -> str:
-    return amount(Estimate(value, value - 1.96 * se, value + 1.96 * se), "")
+    return amount(Estimate(value, INTERVAL * se), "")
 
 
 def _pairs(table: pd.DataFrame) -> Numbers:

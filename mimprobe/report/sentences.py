@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from mimprobe.figures import Style
-from mimprobe.report.estimates import Estimate, Sample, estimate
+from mimprobe.report.estimates import Estimate, ImageVector, estimate
 from mimprobe.report.wording import amount, listed, named, value_of
 
 MOST_LISTED = 4
@@ -33,13 +33,13 @@ def values_of(values: Mapping[str, Estimate], unit: str, looks: Looks) -> Markup
 
 
 def difference(
-    samples: Mapping[str, Sample], trained: Sequence[str], *, where: str, more: str, unit: str,
+    samples: Mapping[str, ImageVector], trained: Sequence[str], *, where: str, more: str, unit: str,
     looks: Looks,
 ) -> Markup:  # fmt: skip
     """Say how far apart the two models are that differ most, of the trained ones if there are two.
 
     Args:
-        samples: by model, with bootstrap draws that they share.
+        samples: by model, one value for each image.
         trained: the models that are not untrained controls.
         where: which part of the networks this is about; begins the sentence.
         more: the claim, with {high}, {low} and {amount} in it.
@@ -56,7 +56,7 @@ def difference(
         among = f"the largest difference among the {len(compared)} models"
     if len(compared) < 2:
         return Markup()
-    low, high = extremes({model: float(sample[0]) for model, sample in compared.items()})
+    low, high = extremes({model: estimate(sample).value for model, sample in compared.items()})
     found = estimate(compared[high] - compared[low])
     names = {"high": named(high, looks[high]), "low": named(low, looks[low])}
     apart = not found.low <= 0 <= found.high
@@ -67,7 +67,7 @@ def difference(
 
 
 def change(
-    before: Mapping[str, Sample], after: Mapping[str, Sample], unit: str, looks: Looks
+    before: Mapping[str, ImageVector], after: Mapping[str, ImageVector], unit: str, looks: Looks
 ) -> Markup:
     """Say how each model's value goes from one part of the network to another, verb first."""
     changes = {model: estimate(after[model] - before[model]) for model in before if model in after}
@@ -77,8 +77,8 @@ def change(
         Markup("by {} in {} (from {} to {})").format(
             amount(found, unit, signed=True),
             named(model, looks[model]),
-            value_of(Estimate(float(before[model][0]))),
-            value_of(Estimate(float(after[model][0]))),
+            value_of(Estimate(estimate(before[model]).value)),
+            value_of(Estimate(estimate(after[model]).value)),
         )
         for model, found in changes.items()
     ]

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import pandas as pd
 from markupsafe import Markup
 
 from mimprobe.report.alikeness import last_layers_alike, layers_alike
-from mimprobe.report.estimates import Estimate, ImageMeans, Sample, estimate, image_means
+from mimprobe.report.estimates import Estimate, ImageVector, estimate
 from mimprobe.report.quantities import (
     all_layers,
     end_layers,
@@ -19,11 +20,10 @@ from mimprobe.report.quantities import (
     head_spread,
     last_three,
     layer_mean,
-    needed,
 )
 from mimprobe.report.sentences import Looks, change, difference, values_of
 from mimprobe.report.wording import amount, named
-from mimprobe.tables import Result
+from mimprobe.tables import PAIR_COLUMNS, PerImageValues, Result
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Column:
 class Compared:
     """What the sentences are made from."""
 
-    result: Result
+    values: PerImageValues
+    cka: pd.DataFrame
     looks: Looks
     models: Sequence[str]
     trained: Sequence[str]
-    means: ImageMeans
 
 
 Told = tuple[list[Finding], list[Column]]
@@ -62,11 +62,11 @@ def summarise(result: Result, looks: Looks) -> Told:
     """Give the findings, and the table of the numbers in them."""
     entries = result.manifest.get("models", [])
     compared = Compared(
-        result,
+        result.per_image,
+        result["cka"] if "cka" in result else pd.DataFrame(columns=list(PAIR_COLUMNS)),
         looks,
         models=[str(entry["name"]) for entry in entries],
         trained=[str(entry["name"]) for entry in entries if entry.get("kind") != "untrained"],
-        means=image_means(needed(result.per_image), seed=int(result.manifest.get("seed") or 0)),
     )
     findings, columns = [], []
     for tell in (_distance, _spread, _kl, _prefix, _alikeness):
@@ -77,7 +77,7 @@ def summarise(result: Result, looks: Looks) -> Told:
 
 
 def _distance(compared: Compared) -> Told:
-    samples = layer_mean(compared.means, compared.models, "attention_distance", end_layers)
+    samples = layer_mean(compared.values, compared.models, "attention_distance", end_layers)
     return _tell(
         compared, samples, unit="px", section="attention_distance",
         title="How far heads look",
@@ -88,7 +88,7 @@ def _distance(compared: Compared) -> Told:
 
 
 def _spread(compared: Compared) -> Told:
-    samples = head_spread(compared.means, compared.models, "attention_entropy", end_layers)
+    samples = head_spread(compared.values, compared.models, "attention_entropy", end_layers)
     return _tell(
         compared, samples, unit="nats", section="attention_entropy",
         title="Focused and broad heads side by side",
@@ -100,7 +100,7 @@ def _spread(compared: Compared) -> Told:
 
 
 def _prefix(compared: Compared) -> Told:
-    shares = layer_mean(compared.means, compared.models, "prefix_mass", all_layers)
+    shares = layer_mean(compared.values, compared.models, "prefix_mass", all_layers)
     percent = {model: 100 * sample for model, sample in shares.items()}
     return _tell(
         compared, percent, unit="%", section="prefix_mass",
@@ -113,7 +113,7 @@ def _prefix(compared: Compared) -> Told:
 
 
 def _tell(
-    compared: Compared, samples: Mapping[str, Sample], *, unit: str, section: str, title: str,
+    compared: Compared, samples: Mapping[str, ImageVector], *, unit: str, section: str, title: str,
     where: str, more: str, label: str,
 ) -> Told:  # fmt: skip
     """Tell a quantity that each model has once: the largest difference, then all values."""
@@ -128,9 +128,9 @@ def _tell(
 
 
 def _kl(compared: Compared) -> Told:
-    means, models = compared.means, compared.models
-    before = layer_mean(means, models, "head_kl", first_half)
-    after = layer_mean(means, models, "head_kl", last_three)
+    values, models = compared.values, compared.models
+    before = layer_mean(values, models, "head_kl", first_half)
+    after = layer_mean(values, models, "head_kl", last_three)
     columns = [
         Column(label, "nats", {model: estimate(sample) for model, sample in samples.items()})
         for label, samples in (
@@ -148,31 +148,28 @@ def _kl(compared: Compared) -> Told:
 
 
 def _alikeness(compared: Compared) -> Told:
-    if "cka" not in compared.result or compared.result["cka"].empty:
-        return [], []
-    table = compared.result["cka"]
-    values = {
+    alike = {
         model: found
         for model in compared.models
-        if (found := layers_alike(table, model)) is not None
+        if (found := layers_alike(compared.cka, model)) is not None
     }
-    if not values:
+    if not alike:
         return [], []
     label = "Mean CKA of two layers of a model"
     text = Markup("{}: {}. {}").format(
-        label, values_of(values, "", compared.looks), _least_alike(compared)
+        label, values_of(alike, "", compared.looks), _least_alike(compared)
     )
-    return [Finding("How alike layers are", text.strip(), "cka")], [Column(label, "", values)]
+    return [Finding("How alike layers are", text.strip(), "cka")], [Column(label, "", alike)]
 
 
 def _least_alike(compared: Compared) -> Markup:
     """Name the two models whose last layers are least alike, of the trained ones if possible."""
-    table, looks = compared.result["cka"], compared.looks
+    looks = compared.looks
     models = compared.trained if len(compared.trained) > 1 else compared.models
     found = {
         pair: value
         for pair in combinations(models, 2)
-        if (value := last_layers_alike(table, *pair)) is not None
+        if (value := last_layers_alike(compared.cka, *pair)) is not None
     }
     if not found:
         return Markup()

@@ -117,7 +117,9 @@ def test_pretrain_gives_a_model_for_compare(mimprobe, photos, tmp_path):
 def test_bad_input_is_one_line_and_leaves_nothing(mimprobe, photos, tmp_path, change, told):
     settings = {"models": list(TWO), "images": photos} | change
     out = tmp_path / "out"
-    options = [item for key, value in change.items() if key.startswith("-") for item in (key, value)]
+    options = [
+        item for key, value in change.items() if key.startswith("-") for item in (key, value)
+    ]
     outcome = mimprobe(
         "compare", *settings["models"], "--images", settings["images"], "-o", out, *options,
         cwd=tmp_path,

@@ -252,7 +252,8 @@ def test_all_orientations_come_out_upright(tmp_path, orientation, name):
     path = saved(tmp_path / name, stored, exif=exif, lossless=True)
     assert np.array_equal(pixels(decode_file(path)), grey(CORNERS))
     with Image.open(path) as raw:
-        assert decode_file(path).size == ImageOps.exif_transpose(raw).size
+        raw.load()  # Pillow turns a TIFF here
+        assert np.array_equal(ImageOps.exif_transpose(raw).size, CORNERS.shape[::-1])
 
 
 def test_orientation_of_a_jpeg(tmp_path):
@@ -409,7 +410,8 @@ def test_settings_of_pillow_stay_as_they_are(tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ImageError):
         decode_file(path)
-    assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == before
+    after = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    assert after == before
     assert before[0] is False
 
 
@@ -427,6 +429,7 @@ def test_damaged_bytes_give_a_picture_or_an_image_error(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
     try:
-        assert decode_file(path).mode == "RGB"
+        outcome = decode_file(path).mode
     except ImageError as error:
-        assert "\n" not in str(error)
+        outcome = str(error)
+    assert outcome == "RGB" or (outcome.startswith(f"{path} ") and "\n" not in outcome)

@@ -44,10 +44,16 @@ def test_equals_the_transform_of_timm(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "resnet18"]
+    ("name", "small"),
+    [
+        ("vit_base_patch16_224", {"depth": 1}),
+        ("beit_base_patch16_224", {"depth": 1}),
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1)}),
+        ("resnet50", {"layers": (1, 1, 1, 1)}),
+    ],
 )
-def test_a_model_and_its_configuration_agree(name):
-    model = timm.create_model(name, pretrained=False)
+def test_a_model_and_its_configuration_agree(name, small):
+    model = timm.create_model(name, pretrained=False, num_classes=0, **small)
     preprocessing = Preprocessing.from_timm(model)
     assert preprocessing == Preprocessing.from_timm(model.pretrained_cfg)
     assert preprocessing.input_size == (224, 224)
@@ -87,7 +93,7 @@ def test_non_square_input_keeps_proportions_and_the_centre():
     # A white square in the middle of a wide picture stays a square in the middle.
     picture = Image.new("RGB", (600, 300))
     picture.paste((255, 255, 255), (250, 100, 350, 200))
-    preprocessing = Preprocessing((224, 112), (0, 0, 0), (1, 1, 1), "bilinear", 1.0)
+    preprocessing = Preprocessing((224, 112), (0.0,) * 3, (1.0,) * 3, "bilinear", 1.0)
     white = preprocessing.transform()(picture)[0] > 0.5
     rows, columns = white.any(1).nonzero().flatten(), white.any(0).nonzero().flatten()
     # 224 / 300 of 100 px
@@ -99,7 +105,7 @@ def test_non_square_input_keeps_proportions_and_the_centre():
 
 def test_centre_crop_shows_no_border():
     for size in ((224, 112), (112, 224), (192, 192)):
-        preprocessing = Preprocessing(size, (0, 0, 0), (1, 1, 1), "bicubic", 0.9)
+        preprocessing = Preprocessing(size, (0.0,) * 3, (1.0,) * 3, "bicubic", 0.9)
         for shape in ((31, 17), (1000, 333), (224, 112)):
             white = Image.new("RGB", shape, "white")
             assert preprocessing.transform()(white).min() == 1
@@ -175,8 +181,8 @@ def test_section_of_a_card():
         ({"crop_mode": "centre"}, UnknownNameError,
          "unknown crop mode 'centre'; did you mean 'center'? (known: border, center, squash)"),
         ({"crop_percentage": 1}, UnknownNameError,
-         "unknown preprocessing entry 'crop_percentage'; did you mean 'crop_pct'? (known: crop_mode, "
-         "crop_pct, input_size, interpolation, mean, std)"),
+         "unknown preprocessing entry 'crop_percentage'; did you mean 'crop_pct'? (known: "
+         "crop_mode, crop_pct, input_size, interpolation, mean, std)"),
     ],
 )  # fmt: skip
 def test_wrong_entries(change, kind, message):

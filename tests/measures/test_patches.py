@@ -239,6 +239,9 @@ def test_a_number_that_is_none_is_reported_for_its_image_and_head(bad):
         rows = patch_rows(attention, 1, prefix=policy)
         assert torch.equal(rows.finite, wanted)
         assert torch.equal(attention_entropy(rows.attention).isfinite(), wanted)
+        attention[1, 2, 3] = attention[1, 2, 2]
+        attention[1, 2, 3, 0] = bad
+        assert torch.equal(patch_rows(attention, 1, prefix=policy).finite, wanted)
         windows = windows_of(8, 8, (4, 4), (2, 2))
         attention = masked_attention(2, 3, windows)
         attention[4, 2, 0, 0] = bad

@@ -32,9 +32,7 @@ def test_distances_of_a_non_square_grid_and_patch():
     assert torch.equal(distances, distances.T)
 
 
-@pytest.mark.parametrize(
-    ("window", "patches"), [(6, 3.080), (7, 3.609), (12, 6.235), (14, 7.281)]
-)
+@pytest.mark.parametrize(("window", "patches"), [(6, 3.080), (7, 3.609), (12, 6.235), (14, 7.281)])
 def test_uniform_attention_in_windows_matches_the_published_oracle(window, patches):
     geometry = Geometry((2 * window, 2 * window), (8, 8), window=(window, window))
     distances = patch_distances(geometry, CPU)

@@ -53,7 +53,9 @@ def test_resnet_has_features_only():
     places = layout(timm.create_model("resnet18"))
     assert places.attention_sites == ()
     assert places.feature_sites[-1] == "stages.3.blocks.1.out"
-    with pytest.raises(SiteError, match=r"^no site 'blocks\.0\.attn\.probs': this resnet model has"):
+    with pytest.raises(
+        SiteError, match=r"^no site 'blocks\.0\.attn\.probs': this resnet model has"
+    ):
         places["blocks.0.attn.probs"]
 
 

@@ -40,7 +40,9 @@ def test_matches_the_definition(seed, k, temperature):
 def test_separated_classes_are_found_whatever_their_scale():
     labels = torch.arange(4).repeat(10)
     features = torch.eye(4)[labels] * torch.rand(40, 1) + 0.01 * torch.randn(40, 4)
-    assert nearest_neighbours_correct(features, labels, 100 * torch.eye(4), torch.arange(4), k=5).all()
+    assert nearest_neighbours_correct(
+        features, labels, 100 * torch.eye(4), torch.arange(4), k=5
+    ).all()
 
 
 def test_the_nearer_minority_wins_by_weight():

@@ -47,9 +47,7 @@ def test_a_run_learns_and_its_weights_load_without_further_words(
         assert loaded.module.num_classes == 2
 
 
-def test_the_same_seed_gives_the_same_losses_and_another_seed_others(
-    photos, make_config, tmp_path
-):
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(photos, make_config, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         pretrain(photos, tmp_path / name, make_config(seed=seed))
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
@@ -149,7 +147,9 @@ def test_too_few_images_and_missing_classes(photos, make_config, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run(photos, make_config, tmp_path):
     config = make_config(base_learning_rate=1e30, warmup_epochs=0.0, clip_norm=1e30)
-    with pytest.raises(NonFiniteError, match=r"^the loss is nan at step \d+ .* lower base_learning"):
+    with pytest.raises(
+        NonFiniteError, match=r"^the loss is nan at step \d+ .* lower base_learning"
+    ):
         pretrain(photos, tmp_path / "run", config)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 

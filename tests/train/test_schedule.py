@@ -1,5 +1,7 @@
 """Rates by step against the recipe, and who decays."""
 
+from itertools import pairwise
+
 import pytest
 import timm
 
@@ -18,8 +20,8 @@ def test_rate_warms_up_linearly_and_follows_half_a_cosine(make_config):
     assert rates[2750] == pytest.approx((8e-4 + 1e-5) / 2)
     assert rates[5000] == pytest.approx(1e-5)
     assert rates.index(max(rates)) == 500
-    assert all(a < b for a, b in zip(rates[:500], rates[1:501], strict=True))
-    assert all(a > b for a, b in zip(rates[500:5000], rates[501:], strict=True))
+    assert all(a < b for a, b in pairwise(rates[:501]))
+    assert all(a > b for a, b in pairwise(rates[500:]))
 
 
 def test_only_matrices_decay():

@@ -58,7 +58,14 @@ sha256 = "{values["sha256"]}"
 name = "{ARCH}"
 heads = {values["heads"]}
 prefix_tokens = {values["prefix"]}
-arguments = {{ img_size = 32, patch_size = 8, embed_dim = 24, depth = 2, num_heads = 3, num_classes = 7 }}
+
+[architecture.arguments]
+img_size = 32
+patch_size = 8
+embed_dim = 24
+depth = 2
+num_heads = 3
+num_classes = 7
 
 [preprocessing]
 input_size = [32, 32]
@@ -231,7 +238,10 @@ def test_line_up(shelf, network):
 
     assert names("small") == [("small", "mim")]
     assert names(["small", "random:small"]) == [("small", "mim"), ("random:small", "untrained")]
-    assert names({"a": "small", "b": network}, b="supervised") == [("a", "mim"), ("b", "supervised")]
+    assert names({"a": "small", "b": network}, b="supervised") == [
+        ("a", "mim"),
+        ("b", "supervised"),
+    ]
     assert names([load_model("small", device="cpu")]) == [("small", "mim")]
     for models, transform, told in (
         (["small", "small"], None, "two models are called 'small'"),
@@ -241,7 +251,9 @@ def test_line_up(shelf, network):
     ):
         with pytest.raises(OptionError, match=told):
             names(models, transform)
-    with pytest.raises(UnknownNameError, match="unknown kind of training 'mmi'; did you mean 'mim'"):
+    with pytest.raises(
+        UnknownNameError, match="unknown kind of training 'mmi'; did you mean 'mim'"
+    ):
         names("small", small="mmi")
     with pytest.raises(UnknownNameError, match="unknown model 'smal'"):
         names("small", smal="mim")

@@ -96,7 +96,11 @@ def test_what_is_no_weights_file(tmp_path, content, suffix):
 
 def test_empty_missing_and_folder(tmp_path):
     (tmp_path / "empty.pth").touch()
-    for name, told in (("empty.pth", "is empty"), ("none.pth", "does not exist"), ("", "is a folder")):
+    for name, told in (
+        ("empty.pth", "is empty"),
+        ("none.pth", "does not exist"),
+        ("", "is a folder"),
+    ):
         with pytest.raises(CheckpointError, match=told):
             read_weights(tmp_path / name)
 
@@ -127,8 +131,8 @@ def test_fill_is_whole_or_nothing(network):
     with pytest.raises(CheckpointError) as caught:
         fill(network, wrong, "some.pth")
     assert one_line(caught) == (
-        "some.pth does not fit the architecture, nothing was loaded: 1 missing in the file: 0.bias; "
-        "1 unexpected in the file: 2.extra; 1 of another shape: 0.weight (4, 5) for (4, 3); name "
+        "some.pth does not fit the architecture, nothing was loaded: 1 missing in the file: "
+        "0.bias; 1 unexpected in the file: 2.extra; 1 of another shape: 0.weight (4, 5) for (4, 3); name "
         "another arch"
     )
     assert module_sha256(network) == before

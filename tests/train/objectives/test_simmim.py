@@ -64,7 +64,9 @@ def test_each_output_patch_belongs_to_its_token(model, images):
     """The head turns token (row, column) into the pixels of that patch and of no other."""
     mask = masks([(0, 0)], [(0, 0)], [(0, 0)])
     tokens = {}
-    handle = model.head.register_forward_pre_hook(lambda m, args: tokens.update(map=args[0].clone()))
+    handle = model.head.register_forward_pre_hook(
+        lambda m, args: tokens.update(map=args[0].clone())
+    )
     with torch.no_grad():
         before = model.reconstruct(images, mask)
         tokens["map"][:, :, 2, 1] += 1
