@@ -6,6 +6,7 @@ back. What does not: moving particular models.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -56,16 +57,29 @@ def exact_pass(device: torch.device, precision: str) -> Iterator[None]:
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         if precision != "float32":
             stack.enter_context(torch.autocast(device.type, dtype=PRECISIONS[precision]))
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for owner, name, exact in _float32_switches():
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, exact)
+        yield
+
+
+def _float32_switches() -> list[tuple[Any, str, str | bool]]:
+    """List the switches that say how float32 products are taken, with their exact setting.
+
+    PyTorch 2.9 added switches by operation, and refuses to read the old ones (which set both) once
+    somebody has used a new one; then the new ones are the ones that count.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    try:
+        _ = matmul.allow_tf32, cudnn.allow_tf32
+    except RuntimeError:
+        new: tuple[Any, ...] = (matmul, cudnn.conv, cudnn.rnn)
+        return [(owner, "fp32_precision", "ieee") for owner in new]
+    return [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
 
 
 @contextmanager

@@ -18,19 +18,43 @@ def test_names():
         resolve_device("cuda:99")
 
 
+def settings():
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):
+        return matmul.allow_tf32, cudnn.allow_tf32
+    return matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+
+
+def assert_exact_within_and_put_back():
+    before = settings()
+    with exact_pass(torch.device("cpu"), "float32"):
+        assert not set(settings()) & {"tf32", True}
+        assert torch.is_inference_mode_enabled()
+    assert settings() == before
+    assert set(before) & {"tf32", True}
+
+
 def test_float32_means_float32_and_is_put_back():
-    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
     try:
-        with exact_pass(torch.device("cpu"), "float32"):
-            assert not torch.backends.cuda.matmul.allow_tf32
-            assert not torch.backends.cudnn.allow_tf32
-            assert torch.is_inference_mode_enabled()
-        assert torch.backends.cuda.matmul.allow_tf32
+        assert_exact_within_and_put_back()
+        assert torch.get_float32_matmul_precision() == "high"
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
     with pytest.raises(UnknownNameError, match=r"did you mean 'float32'"):
         with exact_pass(torch.device("cpu"), "float23"):
             pass
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="switches of PyTorch 2.9")
+def test_the_newer_switches_are_respected_too():
+    matmul = torch.backends.cuda.matmul
+    matmul.fp32_precision = "tf32"
+    try:
+        assert_exact_within_and_put_back()
+    finally:
+        matmul.fp32_precision = "ieee"
+        matmul.allow_tf32 = False
 
 
 def test_half_precision_is_autocast():
