@@ -45,7 +45,7 @@ def config_of(objective: str) -> TrainConfig:
         arch="vit_tiny_patch16_224",
         arch_args={"patch_size": 8, "embed_dim": 128, "depth": 12, "num_heads": 8},
         input_size=64,
-        epochs=8,
+        epochs=12,
         batch_size=64,
         base_learning_rate=8e-3,  # at batch 512: a peak of 1e-3 here
         warmup_epochs=1.0,

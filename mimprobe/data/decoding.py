@@ -51,6 +51,8 @@ def decode_file(path: Path) -> Image.Image:
         ImageError: the file cannot be read, is no image, is damaged, or is too large to be safe.
     """
     try:
+        # Given a path, Pillow maps some files, and mixes up the rows of a TIFF that lies on its
+        # side; given the bytes, it does not.
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}") from error

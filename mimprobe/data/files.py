@@ -17,7 +17,7 @@ from mimprobe.data.listing import (
     check_exists,
     check_single_file,
     file_ids,
-    image_files,
+    image_names,
     printable,
     shared_folder,
 )
@@ -74,10 +74,14 @@ def files_at(source: str | os.PathLike[str]) -> ImageFiles:
     if not path.is_dir():
         check_single_file(path)
         decode_file(path)  # a wrong file is better found now than after the models are loaded
-        return ImageFiles(printable(path), (path,), (printable(Path(path.name)),))
-    paths = tuple(image_files(path))
-    ids = tuple(printable(found.relative_to(path)) for found in paths)
-    return ImageFiles(printable(path), paths, ids, all(name.count("/") == 1 for name in ids))
+        return ImageFiles(printable(str(path)), (path,), (printable(path.name),))
+    names = image_names(path)
+    return ImageFiles(
+        title=printable(str(path)),
+        paths=tuple(path / name for name in names),
+        ids=tuple(printable(name) for name in names),
+        in_classes=all(name.count("/") == 1 for name in names),
+    )
 
 
 def listed_files(listed: Sequence[object]) -> ImageFiles:
@@ -92,7 +96,7 @@ def listed_files(listed: Sequence[object]) -> ImageFiles:
             raise ImageError(f"item {number} of a list of paths is a {type(path).__name__}")
         paths.append(_home_expanded(Path(path)))
     ids = file_ids(paths)
-    title = f"{len(paths)} files in {printable(shared_folder(paths))}"
+    title = f"{len(paths)} files in {printable(str(shared_folder(paths)))}"
     return ImageFiles(title, tuple(paths), ids)
 
 

@@ -21,8 +21,8 @@ EXTENSIONS = (
 ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip", ".zst")
 
 
-def image_files(folder: Path) -> list[Path]:
-    """List the images under a folder, in the order of their paths within it.
+def image_names(folder: Path) -> list[str]:
+    """List the images under a folder by their paths within it, written with `/`, in order.
 
     Hidden files and folders are left out. Linked folders are searched, each folder once, by its
     real path if it has one within `folder`. Broken links are listed: they are missing images.
@@ -30,11 +30,11 @@ def image_files(folder: Path) -> list[Path]:
     Raises:
         ImageError: there is no image, or a folder cannot be searched.
     """
-    found = list(_visible_files(folder))
-    images = [path for path in found if path.suffix.lower() in EXTENSIONS]
+    found = sorted(_visible_files(folder))
+    images = [name for name in found if _extension(name) in EXTENSIONS]
     if not images:
         raise ImageError(_no_images(folder, found))
-    return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
+    return images
 
 
 def check_exists(path: Path, what: str) -> None:
@@ -43,7 +43,7 @@ def check_exists(path: Path, what: str) -> None:
         return
     there = next((parent for parent in path.parents if _exists(parent)), Path())
     absent = path.relative_to(there).parts[0]
-    names = sorted(child.name for child in _children(there)) if there.is_dir() else []
+    names = [child.name for child in _children(there)] if there.is_dir() else []
     near = get_close_matches(absent, names, n=1)
     hint = f"did you mean {there / near[0]}?" if near else f"{there.absolute()} has no {absent}"
     raise ImageError(f"no {what} at {path}; {hint}")
@@ -51,7 +51,7 @@ def check_exists(path: Path, what: str) -> None:
 
 def check_single_file(path: Path) -> None:
     """Raise ImageError if a file given in the place of a folder is an archive."""
-    if path.suffix.lower() in ARCHIVES:
+    if _extension(path.name) in ARCHIVES:
         raise ImageError(f"{path} is an archive; unpack it and name the folder that comes out")
 
 
@@ -69,7 +69,7 @@ def file_ids(paths: Sequence[Path]) -> tuple[str, ...]:
                 "itself, or list the files"
             )
     shared = shared_folder(paths)
-    return tuple(printable(_plain(path).relative_to(shared)) for path in paths)
+    return tuple(printable(_plain(path).relative_to(shared).as_posix()) for path in paths)
 
 
 def shared_folder(paths: Sequence[Path]) -> Path:
@@ -77,39 +77,48 @@ def shared_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([_plain(path).parent for path in paths]))
 
 
-def printable(relative: Path) -> str:
-    """Write a path with `/`, and bytes that are not UTF-8 as escapes: tables are UTF-8."""
-    return (
-        relative.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    )
+def printable(name: str) -> str:
+    """Write bytes of a file name that are not UTF-8 as escapes: tables are UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _visible_files(root: Path) -> Iterator[Path]:
+def _visible_files(root: Path) -> Iterator[str]:
     """Walk through real folders first, then through links to folders not seen by then."""
-    folders, links = [root], deque[Path]()
+    folders, links = [""], deque[str]()
     # A link to a folder above the root would lead out of it, and back in.
-    seen = set(root.resolve().parents)
+    seen = {_identity(parent) for parent in root.resolve().parents}
     while folders or links:
-        folder = folders.pop() if folders else links.popleft()
-        if folder.resolve() in seen:
+        inside = folders.pop() if folders else links.popleft()
+        identity = _identity(root / inside)
+        if identity in seen:
             continue
-        seen.add(folder.resolve())
-        for child in _children(folder):
-            if child.is_dir():
-                (links if child.is_symlink() else folders).append(child)
-            elif child.is_file() or child.is_symlink():
-                yield child
+        seen.add(identity)
+        for child in _children(root / inside):
+            name = f"{inside}/{child.name}" if inside else child.name
+            if child.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif child.is_symlink() and Path(child).is_dir():
+                links.append(name)
+            elif child.is_symlink() or child.is_file():
+                yield name
 
 
-def _children(folder: Path) -> list[Path]:
+def _children(folder: Path) -> list[os.DirEntry[str]]:
     """List what is not hidden, by name; a folder that may be listed may still not be entered."""
     try:
-        children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+        with os.scandir(folder) as entries:
+            children = [child for child in entries if not child.name.startswith(".")]
         if children:
-            children[0].lstat()
+            children[0].stat(follow_symlinks=False)
     except OSError as error:
         raise ImageError(f"folder {folder} cannot be searched: {error.strerror}") from error
-    return children
+    return sorted(children, key=lambda child: child.name)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Tell a folder from all others, whatever links lead to it."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _plain(path: Path) -> Path:
@@ -117,15 +126,19 @@ def _plain(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _no_images(folder: Path, found: Sequence[Path]) -> str:
+def _extension(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _no_images(folder: Path, found: Sequence[str]) -> str:
     """Say what is in a folder without images."""
     if not found:
         return f"{folder} has no files; name a folder that holds images"
-    archives = sorted(path.name for path in found if path.suffix.lower() in ARCHIVES)
+    archives = [name for name in found if _extension(name) in ARCHIVES]
     if archives:
         shown = ", ".join(archives[:3]) + (", ..." if len(archives) > 3 else "")
         return f"{folder} has no images, only archives to unpack first ({shown})"
-    kinds = Counter(path.suffix.lower() or "no extension" for path in found).most_common()
+    kinds = Counter(_extension(name) or "no extension" for name in found).most_common()
     shown = ", ".join(f"{count} {kind}" for kind, count in kinds[:4])
     shown += ", ..." if len(kinds) > 4 else ""
     return (

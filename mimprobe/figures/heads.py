@@ -41,9 +41,9 @@ LABELS = {
     "attention_entropy": "attention entropy",
     "attention_entropy_normalised": "normalised entropy",
     "head_kl": "KL between heads",
-    "prefix_mass": "attention on prefix tokens",
-    "padding_mass": "attention on padding",
-    "masked_mass": "largest masked attention",
+    "prefix_mass": "share on prefix tokens",
+    "padding_mass": "share on padding",
+    "masked_mass": "largest share on masked keys",
 }
 """What axes call the metrics."""
 

@@ -132,7 +132,7 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
             ("Mean CKA over pairs of layers; within a model, of different layers", _pairs(table))
         ]
     return [
-        (f"{LABELS.get(str(metric), str(metric)).capitalize()}: layer means", _layers(rows))
+        (f"Layer means: {LABELS.get(str(metric), str(metric))}", _layers(rows))
         for metric, rows in table.groupby("metric", sort=False)
         if "head" in rows
     ]
@@ -191,11 +191,13 @@ def _prefix_remarks(table: pd.DataFrame, models: Sequence[str], blind: Sequence[
     present = set(table.loc[table["metric"] == "prefix_mass", "model"])
     plain = [model for model in models if model not in {*present, *blind}]
     remarks = [f"No prefix tokens: {', '.join(plain)}."] if plain else []
-    for metric, what in (("padding_mass", "padding"), ("masked_mass", "masked keys")):
-        rows = table[table["metric"] == metric]
-        for model, mass in rows.groupby("model", sort=False)["value"].max().items():
-            remarks.append(
-                f"{model} looks through windows: its heads give at most {float(mass):.2g} of their "
-                f"attention to {what}."
-            )
+    masses = table.groupby(["model", "metric"], sort=False)["value"].max()
+    for model in plain:
+        told = [
+            f"at most {float(masses[model, metric]):.2g} of a head's attention goes to {what}"
+            for metric, what in (("padding_mass", "padding"), ("masked_mass", "masked keys"))
+            if (model, metric) in masses.index
+        ]
+        if told:
+            remarks.append(f"{model} looks through windows: {' and '.join(told)}.")
     return remarks

@@ -9,14 +9,19 @@ from mimprobe.stream.sums import CkaSums, cka_sums_bytes
 CkaStream = CkaFeatures | CkaSums
 
 
+CHEAP_PRODUCTS = 1e12
+"""Multiplications for all Gram matrices that a standard error is always worth: a minute or so on
+two cores in float64."""
+
+
 def choose_cka_stream(
     widths: Mapping[str, int], images: int, *, budget_bytes: int = BUDGET_BYTES
 ) -> CkaStream:
     """Return an empty accumulator for sites of these widths, in the order of the mapping.
 
-    Features are kept unless there are so many images that sums cost less work, more than
-    (sites + 1) * the largest width, and the sums fit the budget. Only kept features give a
-    standard error.
+    Kept features give a standard error, sums do not. Features are kept as long as their Gram
+    matrices are cheap (`CHEAP_PRODUCTS`); beyond that only until sums cost less work, from
+    (sites + 1) * the largest width images on, if the sums fit the budget.
 
     Raises:
         OptionError: there is no site.
@@ -24,7 +29,8 @@ def choose_cka_stream(
     sites = tuple(widths)
     if not sites:
         raise OptionError("CKA needs at least one site")
+    cheap = images**2 / 2 * sum(widths.values()) <= CHEAP_PRODUCTS
     many = images > (len(sites) + 1) * max(widths.values())
-    if many and cka_sums_bytes(list(widths.values())) <= budget_bytes:
+    if many and not cheap and cka_sums_bytes(list(widths.values())) <= budget_bytes:
         return CkaSums(sites)
     return CkaFeatures(sites, budget_bytes=budget_bytes)

@@ -103,6 +103,7 @@ def test_big_endian_sixteen_bits():
     assert np.array_equal(pixels(decode(image)), grey(RAMP))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 65535), min_size=1, max_size=64))
 @example([0, 128, 129, 256, 257, 65406, 65407, 65535])
 def test_sixteen_bit_values_are_divided_by_257_and_rounded(values):
@@ -251,9 +252,8 @@ def test_all_orientations_come_out_upright(tmp_path, orientation, name):
         stored.putpalette([level for level in range(256) for _ in range(3)])
     path = saved(tmp_path / name, stored, exif=exif, lossless=True)
     assert np.array_equal(pixels(decode_file(path)), grey(CORNERS))
-    with Image.open(path) as raw:
-        raw.load()  # Pillow turns a TIFF here
-        assert np.array_equal(ImageOps.exif_transpose(raw).size, CORNERS.shape[::-1])
+    with Image.open(io.BytesIO(path.read_bytes())) as raw:
+        assert np.array_equal(ImageOps.exif_transpose(raw).convert("L").size, CORNERS.shape[::-1])
 
 
 def test_orientation_of_a_jpeg(tmp_path):

@@ -46,9 +46,9 @@ def test_equals_the_transform_of_timm(name):
 @pytest.mark.parametrize(
     ("name", "small"),
     [
-        ("vit_base_patch16_224", {"depth": 1}),
-        ("beit_base_patch16_224", {"depth": 1}),
-        ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1)}),
+        ("vit_base_patch16_224", {"depth": 1, "embed_dim": 48}),
+        ("beit_base_patch16_224", {"depth": 1, "embed_dim": 48}),
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1), "embed_dim": 12, "num_heads": (1, 1)}),
         ("resnet50", {"layers": (1, 1, 1, 1)}),
     ],
 )

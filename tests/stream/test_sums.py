@@ -134,7 +134,14 @@ def test_images_and_sites_that_do_not_fit_are_refused():
         stream.merge(CkaSums(("a",)))
 
 
-def test_the_cheaper_stream_is_chosen():
+def test_a_standard_error_is_worth_cheap_gram_matrices():
+    widths = {f"blocks.{layer}": 768 for layer in range(12)}
+    assert isinstance(choose_cka_stream(widths, 10_000), CkaFeatures)
+    assert isinstance(choose_cka_stream(widths, 50_000), CkaSums)
+
+
+def test_the_cheaper_stream_is_chosen(monkeypatch):
+    monkeypatch.setattr("mimprobe.stream.choice.CHEAP_PRODUCTS", 0)
     limit = (len(WIDTHS) + 1) * 8
     needed = cka_sums_bytes(list(WIDTHS.values()))
     assert isinstance(choose_cka_stream(WIDTHS, limit), CkaFeatures)
