@@ -105,7 +105,7 @@ def _model_values(
     for layer in range(spec.depth):
         at = layer / max(spec.depth - 1, 1)
         reach = first + (last - first) * at
-        width = 0.004 if spec.kind == "untrained" else (0.25 if spec.kind == "mim" else 0.22 - 0.2 * at)
+        width = {"untrained": 0.004, "mim": 0.25}.get(spec.kind, 0.22 - 0.2 * at)
         share = np.clip(reach + width * np.linspace(-1, 1, spec.heads), 0.03, 1)
         share = generator.permutation(share)
         stride = 4 * 2 ** int(spec.site(layer, "").split(".")[1]) if spec.stages else 16
@@ -124,8 +124,9 @@ def _model_values(
             noise = noise + 0.03 * generator.standard_normal((images, spec.heads))
             heads = head_values * noise
             blocks += [heads, heads.mean(1, keepdims=True)]
+            site, unit = spec.site(layer, "attn.probs"), UNITS[metric]
             columns += [
-                (spec.name, spec.site(layer, "attn.probs"), layer, head, metric, spec.kind, UNITS[metric])
+                (spec.name, site, layer, head, metric, spec.kind, unit)
                 for head in (*range(spec.heads), -1)
             ]
     frame = pd.DataFrame(columns, columns=[*PER_IMAGE_KEYS, "kind", "unit"])

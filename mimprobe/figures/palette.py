@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
-Linestyle = str | tuple[float, tuple[float, ...]]
+Linestyle = str | tuple[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class KindStyle:
 
 
 KIND_STYLES: Mapping[str, KindStyle] = {
-    "supervised": KindStyle("supervised", "#0A3A7A", "oH", (0, (6, 1.5))),
-    "distilled": KindStyle("distilled", "#2B7DBC", "Dd", (0, (6, 1.5, 1, 1.5, 1, 1.5))),
-    "contrastive": KindStyle("contrastive", "#00735A", "^v<>", (0, (5, 1.5, 1, 1.5))),
+    "supervised": KindStyle("supervised", "#0A3A7A", "oH", (0, (6.0, 1.5))),
+    "distilled": KindStyle("distilled", "#2B7DBC", "Dd", (0, (6.0, 1.5, 1.0, 1.5, 1.0, 1.5))),
+    "contrastive": KindStyle("contrastive", "#00735A", "^v<>", (0, (5.0, 1.5, 1.0, 1.5))),
     "mim": KindStyle("masked image modeling", "#DE6208", "sph", "-"),
     "untrained": KindStyle("untrained", "#949494", "X8", (0, (1.2, 1.2))),
-    "other": KindStyle("other", "#6B4423", "P*", (0, (9, 2, 3, 2))),
+    "other": KindStyle("other", "#6B4423", "P*", (0, (9.0, 2.0, 3.0, 2.0))),
 }
 """By kind of training: one for each of `tables.KINDS`, in that order."""
 

@@ -8,8 +8,8 @@ pyplot figure only where the caller passes neither axes nor a figure, so that no
 
 import re
 import textwrap
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -54,9 +54,19 @@ _LOOK: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def drawing() -> AbstractContextManager[None]:
-    """Give the context in which a figure is drawn."""
-    return mpl.rc_context(_LOOK)
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw a figure in this look.
+
+    Only the settings of the look are put back: `rc_context` would put back all, and so switch off
+    the interactive mode that a notebook's backend switches on when its first figure is made.
+    """
+    before = {key: mpl.rcParams[key] for key in _LOOK}
+    mpl.rcParams.update(_LOOK)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def new_figure(figure: Figure | None, width: float, height: float) -> Figure:

@@ -73,7 +73,8 @@ def _float32_switches() -> list[tuple[Any, str, str | bool]]:
     PyTorch 2.9 added switches by operation, and refuses to read the old ones (which set both) once
     somebody has used a new one; then the new ones are the ones that count.
     """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     try:
         _ = matmul.allow_tf32, cudnn.allow_tf32
     except RuntimeError:

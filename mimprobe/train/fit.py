@@ -7,6 +7,7 @@ What belongs here: the order of things in a run. What does not: files (`checkpoi
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
@@ -111,7 +112,7 @@ def _classes(images: ImageSet, config: TrainConfig) -> tuple[list[str], list[int
 
 def _loader(
     samples: TrainSamples, config: TrainConfig, step: int, device: torch.device
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> DataLoader[Any]:
     """Load the batches from `step` to the end of its epoch."""
     return DataLoader(
         samples,
@@ -124,7 +125,7 @@ def _loader(
 def _take_step(
     model: Objective,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
+    batch: Sequence[Tensor],
     rate: float,
     step: int,
     config: TrainConfig,

@@ -30,7 +30,7 @@ def test_a_run_learns_and_its_weights_load_without_further_words(
     path = pretrain(photos, tmp_path / "run", config)
     found = losses(tmp_path / "run")
     assert len(found) == 8 * 3
-    assert sum(found[-6:]) < 0.8 * sum(found[:6])
+    assert sum(found[-6:]) < 0.88 * sum(found[:6])
     loaded = load_model(path, device="cpu")
     assert loaded.kind == {"simmim": "mim", "supervised": "supervised"}[objective]
     assert loaded.preprocessing.input_size == (32, 32)
@@ -160,4 +160,4 @@ def test_a_run_on_a_gpu_learns_in_bfloat16(photos, make_config, tmp_path):
     config = make_config(epochs=8, device="cuda", drop_path=0.0)
     pretrain(photos, tmp_path / "run", config)
     found = losses(tmp_path / "run")
-    assert sum(found[-6:]) < 0.8 * sum(found[:6])
+    assert sum(found[-6:]) < 0.88 * sum(found[:6])

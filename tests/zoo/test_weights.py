@@ -132,8 +132,8 @@ def test_fill_is_whole_or_nothing(network):
         fill(network, wrong, "some.pth")
     assert one_line(caught) == (
         "some.pth does not fit the architecture, nothing was loaded: 1 missing in the file: "
-        "0.bias; 1 unexpected in the file: 2.extra; 1 of another shape: 0.weight (4, 5) for (4, 3); name "
-        "another arch"
+        "0.bias; 1 unexpected in the file: 2.extra; 1 of another shape: 0.weight (4, 5) for (4, 3)"
+        "; name another arch"
     )
     assert module_sha256(network) == before
     assert fill(network, state, "some.pth") == 4
