@@ -26,8 +26,10 @@ from mimprobe.readout.features import POOLINGS, pooled_features
 from mimprobe.readout.neighbours import nearest_neighbours_correct
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.fit import pretrain
-from mimprobe.zoo.card import bundled_directory
-from mimprobe.zoo.load import LoadedModel, load_model
+from mimprobe.zoo.build import count_parameters
+from mimprobe.zoo.load import load_model
+from mimprobe.zoo.loaded import LoadedModel
+from mimprobe.zoo.shelf import bundled_directory
 from mimprobe.zoo.weights import file_sha256
 
 OBJECTIVES = ("simmim", "supervised")
@@ -104,12 +106,14 @@ def write_card(objective: str, weights: Path, scores: dict[str, dict[str, float]
         "",
         "[weights]",
         f'file = "{target.name}"',
-        f'sha256 = "{file_sha256(target)}"',
+        f'checksum = "sha256:{file_sha256(target)}"',
+        'converter = "mimprobe"',
         "",
         "[architecture]",
         'name = "vit_tiny_patch16_224"',
         "heads = 8",
         "prefix_tokens = 1",
+        f"parameters = {count_parameters('vit_tiny_patch16_224', arguments)}",
         "arguments = { " + ", ".join(f"{k} = {v}" for k, v in arguments.items()) + " }",
         "",
         "[preprocessing]",

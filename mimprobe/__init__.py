@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from mimprobe.tables import read_result as read_result
     from mimprobe.train.config import TrainConfig as TrainConfig
     from mimprobe.train.fit import pretrain as pretrain
-    from mimprobe.zoo.card import card_names as card_names
-    from mimprobe.zoo.load import LoadedModel as LoadedModel
     from mimprobe.zoo.load import load_model as load_model
+    from mimprobe.zoo.loaded import LoadedModel as LoadedModel
+    from mimprobe.zoo.shelf import card_names as card_names
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ANALYZERS": "mimprobe.analyzers",
-    "LoadedModel": "mimprobe.zoo.load",
+    "LoadedModel": "mimprobe.zoo.loaded",
     "MimprobeError": "mimprobe.errors",
     "Preprocessing": "mimprobe.data.transforms",
     "Result": "mimprobe.tables",
@@ -48,7 +48,7 @@ _HOMES = {
     "attention_distance": "mimprobe.measures.attention",
     "attention_entropy": "mimprobe.measures.attention",
     "capture": "mimprobe.hooks",
-    "card_names": "mimprobe.zoo.card",
+    "card_names": "mimprobe.zoo.shelf",
     "drawn_scenes": "mimprobe.data.drawn",
     "figures": "",  # the module itself
     "head_kl": "mimprobe.measures.attention",

@@ -5,8 +5,9 @@
     seen["blocks.3.attn.probs"].attention      # (batch, head, query, key)
 
 What belongs here: everything that touches a module of somebody's network. What does not: what is
-done with an observation. Hooks only read; the one thing that is changed for the time of the context
-is the switch that makes timm compute probabilities at all (`fused_attn`).
+done with an observation. Hooks only read; what is changed for the time of the context, and put back
+whatever happens, are the switches that make a network compute probabilities at all, and those that
+show MAE's encoder of transformers all patches in their order (`sites.Switch`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,13 +20,15 @@ from torch import Tensor, nn
 
 from mimprobe.errors import SilentSiteError, SiteError
 from mimprobe.models.geometry import Geometry
-from mimprobe.models.sites import Layout, Site, attention_heads, layout
+from mimprobe.models.sites import Layout, Site, Switch, attention_heads, layout
 from mimprobe.shapes import Attention, Tokens
 
 T = TypeVar("T")
 
 ROW_SUM_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 """By how much a row of probabilities may miss one; 2e-2 in half precision."""
+
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -121,32 +124,36 @@ def capture(
     captured: Captured[Any] = Captured(site.name for site in wanted)
     pass_state = _Pass(places, reduce, captured)
     with ExitStack() as stack:
+        for switch in places.switches:
+            stack.enter_context(_switched(switch))
         stack.enter_context(places.stem.register_forward_pre_hook(pass_state.begin))
         for site in wanted:
+            if places.reading.map_size is not None:
+                # Blocks of windows do not know their map until they see it.
+                stack.enter_context(site.block.register_forward_pre_hook(pass_state.block(site)))
             if site.attention is None:
                 stack.enter_context(site.block.register_forward_hook(pass_state.features(site)))
                 continue
-            # Blocks of windows do not know their map until they see it.
-            stack.enter_context(site.block.register_forward_pre_hook(pass_state.block(site)))
-            stack.enter_context(_unfused(site.attention))
-            drop = site.attention.get_submodule("attn_drop")
-            stack.enter_context(drop.register_forward_pre_hook(pass_state.attention(site)))
+            for switch in site.attention.switches:
+                stack.enter_context(_switched(switch))
+            tap = site.attention.module
+            stack.enter_context(tap.register_forward_pre_hook(pass_state.attention(site)))
         yield captured
 
 
 @contextmanager
-def _unfused(attention: nn.Module) -> Iterator[None]:
-    """Switch an attention module to the path that yields probabilities, and back."""
-    if not hasattr(attention, "fused_attn"):  # SwinV2 has no fused path
-        yield
-        return
-    switch: Any = attention
-    before = switch.fused_attn
-    switch.fused_attn = False
+def _switched(switch: Switch) -> Iterator[None]:
+    """Set an attribute of a module, and put back the very object that was there, or nothing."""
+    own = vars(switch.owner)
+    before = own.get(switch.name, _ABSENT)
     try:
+        setattr(switch.owner, switch.name, switch.value)
         yield
     finally:
-        switch.fused_attn = before
+        if before is _ABSENT:
+            own.pop(switch.name, None)
+        else:
+            setattr(switch.owner, switch.name, before)
 
 
 class _Pass(Generic[T]):
@@ -156,6 +163,7 @@ class _Pass(Generic[T]):
         self, places: Layout, reduce: Callable[[Observation], T], captured: Captured[T]
     ) -> None:
         self.places, self.reduce, self.captured = places, reduce, captured
+        self.reading = places.reading
         self.batch = 0
         self.input_size = (0, 0)
         self.maps: dict[str, tuple[int, int]] = {}
@@ -165,11 +173,18 @@ class _Pass(Generic[T]):
         images = inputs[0]
         self.captured.clear()
         self.batch, self.input_size = images.shape[0], (images.shape[-2], images.shape[-1])
+        only = self.reading.input_size
+        if only is not None and only != self.input_size:
+            raise SiteError(
+                f"this {self.places.family} model takes images of {only[0]} x {only[1]} pixels, "
+                f"not of {self.input_size[0]} x {self.input_size[1]}: its position embeddings are "
+                "of that size; prepare the images for it"
+            )
 
-    def block(self, site: Site) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:  # noqa: ARG001
-            if inputs[0].ndim == 4:
-                self.maps[site.name] = (inputs[0].shape[1], inputs[0].shape[2])
+    def block(self, site: Site) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def see(module: nn.Module, inputs: tuple[Any, ...]) -> None:  # noqa: ARG001
+            assert self.reading.map_size is not None
+            self.maps[site.name] = self.reading.map_size(inputs)
 
         return see
 
@@ -183,43 +198,35 @@ class _Pass(Generic[T]):
 
         return see
 
-    def features(self, site: Site) -> Callable[[nn.Module, Any, Tensor], None]:
-        def see(module: nn.Module, inputs: object, output: Tensor) -> None:  # noqa: ARG001
-            tokens, grid = self._tokens(output.detach())
+    def features(self, site: Site) -> Callable[[nn.Module, Any, Any], None]:
+        def see(module: nn.Module, inputs: object, output: Any) -> None:  # noqa: ARG001
+            tokens = self.reading.tokens(output).detach()
+            grid = self._grid(site)
+            if tokens.ndim == 4:  # (batch, row, column, channel)
+                grid = (tokens.shape[1], tokens.shape[2])
+                tokens = tokens.flatten(1, 2)
             geometry = Geometry(grid, self._stride(site, grid), self.places.prefix_tokens)
             seen = FeaturesSeen(site.name, site.layer, tokens, geometry)
             self.captured.store(site.name, self.reduce(seen))
 
         return see
 
-    def _tokens(self, output: Tensor) -> tuple[Tokens, tuple[int, int]]:
-        """Bring features of any family to (batch, token, channel) and give the patch grid."""
-        if output.ndim == 3:
-            return output, self._patch_grid()
-        if self.places.family == "resnet":
-            output = output.permute(0, 2, 3, 1)
-        return output.flatten(1, 2), (output.shape[1], output.shape[2])
-
-    def _patch_grid(self) -> tuple[int, int]:
-        stem: Any = self.places.stem
-        rows, columns = stem.dynamic_feat_size(self.input_size)
-        return rows, columns
+    def _grid(self, site: Site) -> tuple[int, int]:
+        return self.maps.get(site.name) or self.reading.grid(self.input_size)
 
     def _stride(self, site: Site, grid: tuple[int, int]) -> tuple[int, int]:
         """Pixels of the input for each step on the map of a site."""
-        if self.places.family == "resnet":
+        if self.reading.patch is None:
             return round(self.input_size[0] / grid[0]), round(self.input_size[1] / grid[1])
-        stem: Any = self.places.stem
-        height, width = stem.feat_ratio(as_scalar=False)
+        height, width = self.reading.patch
         return height * site.scale, width * site.scale
 
     def _attention_geometry(self, site: Site) -> Geometry:
-        stride = self._stride(site, self._patch_grid())
-        if site.name not in self.maps:
-            return Geometry(self._patch_grid(), stride, self.places.prefix_tokens)
-        block: Any = site.block
-        window, shift = tuple(block.window_size), tuple(block.shift_size)
-        return Geometry(self.maps[site.name], stride, 0, window, shift)
+        grid = self._grid(site)
+        stride, prefix = self._stride(site, grid), self.places.prefix_tokens
+        if self.reading.window is None:
+            return Geometry(grid, stride, prefix)
+        return Geometry(grid, stride, prefix, **self.reading.window(site.block)._asdict())
 
     def _check(self, site: Site, probabilities: Tensor, geometry: Geometry) -> None:
         """Refuse what is not a map of probabilities, on the first batch of each shape."""

@@ -1,9 +1,6 @@
-"""Results with numbers made up to look like real ones, for tests of what reads tables.
+"""Results with numbers made up to look like real ones, for tests of what reads tables."""
 
-Loaded by the conftest files beside the tests, with `runpy`.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +93,19 @@ def make_result(
     return Result(tables, make_manifest(specs, tables, images, seed), per_image)
 
 
+def per_image_of(known: Mapping[tuple[str, str], Any]) -> PerImageValues:
+    """Put known numbers, (layer, head, image) by model and metric, with their means over heads."""
+    columns, rows = [], []
+    for (model, metric), numbers in known.items():
+        for layer, heads in enumerate(np.asarray(numbers, dtype=float)):
+            site = f"blocks.{layer}.attn.probs"
+            columns += [(model, site, layer, head, metric) for head in (*range(len(heads)), -1)]
+            rows += [*heads, heads.mean(0)]
+    frame = pd.DataFrame(columns, columns=list(PER_IMAGE_KEYS))
+    images = tuple(f"{number}.png" for number in range(len(rows[0])))
+    return PerImageValues(images, frame, np.array(rows, dtype=np.float32).T)
+
+
 def _model_values(
     spec: Spec, images: int, generator: np.random.Generator
 ) -> tuple[pd.DataFrame, np.ndarray]:
@@ -119,9 +129,9 @@ def _model_values(
             made["prefix_mass"] = np.clip(spec.prefix / keys + 0.4 * at * (1 - share), 0, 1)
         if spec.family == "swin":
             made["padding_mass"], made["masked_mass"] = 0 * share, 1e-9 * share
+        noise = 1 + 0.08 * generator.standard_normal((images, 1))
+        noise = noise + 0.03 * generator.standard_normal((images, spec.heads))
         for metric, head_values in made.items():
-            noise = 1 + 0.08 * generator.standard_normal((images, 1))
-            noise = noise + 0.03 * generator.standard_normal((images, spec.heads))
             heads = head_values * noise
             blocks += [heads, heads.mean(1, keepdims=True)]
             site, unit = spec.site(layer, "attn.probs"), UNITS[metric]
@@ -149,9 +159,9 @@ def _cka_table(specs: Sequence[Spec], images: int, shift: float) -> pd.DataFrame
     for one, layer in places:
         for other, other_layer in places:
             gap = abs(layer / one.depth - other_layer / other.depth)
-            fall = {"mim": 0.8, "untrained": 0.15}.get(one.kind, 2.2)
+            falls = [{"mim": 0.8, "untrained": 0.15}.get(end.kind, 2.2) for end in (one, other)]
             level = 1.0 if one == other else 0.35 + 0.3 * (one.kind == other.kind)
-            value = level * np.exp(-fall * gap) - shift * (one != other or gap > 0)
+            value = level * np.exp(-gap * sum(falls) / 2) - shift * (one != other or gap > 0)
             note = "" if images >= 20 else "too few images"
             rows.append(
                 (one.name, one.kind, one.site(layer, "out"), layer, other.name, other.kind,
@@ -180,7 +190,8 @@ def make_manifest(
         "images": {"source": "photos", "n": images, "sha256": "ab" * 32, "skipped": []},
         "models": [_describe(spec) for spec in specs],
         "analyzers": {
-            name: {"definition": f"the definition of {name}", "prefix": "renormalise"}
+            name: {"definition": f"the definition of {name}"}
+            | ({"tokens": "mean"} if name == "cka" else {"prefix": "renormalise"})
             for name in tables
         },
     }
@@ -206,8 +217,9 @@ def _describe(spec: Spec) -> dict[str, Any]:
         },
         "sha256": "0123456789abcdef" * 4,
         "load_report": {
-            "matched": 152, "dropped": {"head.weight": "the classifier"}, "missing": [],
-            "unexpected": [], "verified": "sha256 of the card",
+            "matched": 152, "renamed": {}, "resized": {}, "dropped": {"head.weight": "classifier"},
+            "missing": {}, "unexpected": [], "converter": "as_is",
+            "checked": "sha256 as published", "assumed": [],
         } if trained else None,
         "card": {
             "name": spec.name, "title": "A small network", "source": "trained here",

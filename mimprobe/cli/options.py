@@ -1,6 +1,8 @@
 """Option families that several commands share, and how their values are read."""
 
 import functools
+import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from mimprobe.zoo.load import LoadedModel
+    from mimprobe.zoo.loaded import LoadedModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 MODEL_HELP = (
-    "Each MODEL is a card name (mimprobe models list), timm:NAME, random:NAME (untrained), or the "
-    "path of a weights file; NAME=MODEL gives it another name in the figures."
+    "Each MODEL is a card name (mimprobe models list), timm:NAME, hf:NAME, random:NAME (untrained) "
+    "or the path of a weights file; NAME=MODEL gives it another name in the figures."
 )
 
 
@@ -30,6 +32,8 @@ class ProbeOptions:
     output: Path
     analyzers: str | None
     arch: str | None
+    arch_args: str | None
+    input_size: int | None
     kinds: tuple[str, ...]
     limit: int | None
     batch_size: int
@@ -57,7 +61,6 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
         ),
         output_option("Folder for the result."),
         click.option("--analyzers", default=None, metavar="A,B", help="Analyzers; default: all."),
-        click.option("--arch", default=None, help="timm model for weights files that do not say."),
         click.option(
             "--kind", "kinds", multiple=True, metavar="NAME=KIND",
             help="How a model was trained, for its colour: mim, contrastive, supervised, distilled"
@@ -72,11 +75,57 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
         click.option("--seed", default=0, show_default=True, type=int),
         click.option("--workers", default=0, show_default=True, help="Decoding processes."),
         click.option("--skip-bad-images", is_flag=True, help="Skip and record unreadable images."),
+        arch_options,
+        cards_option,
         overwrite_option(),
     ]  # fmt: skip
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
+
+
+def arch_options(command: Command) -> Command:
+    """What a weights file does not say itself, or shall be other than usual."""
+    for option in (
+        click.option(
+            "--input-size", type=click.IntRange(min=1), metavar="PX",
+            help="Side of the input, where it shall not be the usual one; positions are resized.",
+        ),
+        click.option(
+            "--arch-args", metavar="JSON",
+            help='Arguments of the network, such as \'{"num_heads": 12}\'.',
+        ),
+        click.option("--arch", help="timm model for weights files that do not say it."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def cards_option(command: Command) -> Command:
+    """Let a user's own cards be found by name, in this process and in those it starts."""
+
+    def prepend(ctx: click.Context, parameter: click.Parameter, folders: tuple[Path, ...]) -> None:  # noqa: ARG001
+        if folders:
+            earlier = os.environ.get("MIMPROBE_CARDS", "")
+            texts = [*map(str, folders), *([earlier] if earlier else [])]
+            os.environ["MIMPROBE_CARDS"] = os.pathsep.join(texts)
+
+    return click.option(
+        "--cards", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
+        callback=prepend, expose_value=False, is_eager=True,
+        help="Folder of your own cards; also the environment variable MIMPROBE_CARDS.",
+    )(command)  # fmt: skip
+
+
+def read_arguments(text: str | None) -> dict[str, Any]:
+    """Read `--arch-args`."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--arch-args") from error
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{text} is not a JSON object in braces", param_hint="--arch-args")
+    return found
 
 
 def output_option(text: str) -> Callable[[Command], Command]:
@@ -109,6 +158,8 @@ def read_models(options: ProbeOptions) -> "list[LoadedModel]":
         model = load_model(
             reference if named else text,
             arch=options.arch,
+            arch_args=read_arguments(options.arch_args),
+            input_size=options.input_size,
             device=options.device,
             seed=options.seed,
         )

@@ -1,7 +1,6 @@
 """`mimprobe pretrain`: train a network of one's own, ready to be probed."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from mimprobe.cli.options import read_arguments
 from mimprobe.train.config import TrainConfig
 
 BY_HAND = ("objective", "arch", "arch_args", "input_size")
@@ -89,9 +89,5 @@ def _run(
 ) -> None:  # fmt: skip
     from mimprobe.train.fit import pretrain as train
 
-    try:
-        arguments = json.loads(arch_args)
-    except ValueError as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint="--arch-args") from error
-    config = TrainConfig(objective=objective, arch_args=arguments, **settings)
+    config = TrainConfig(objective=objective, arch_args=read_arguments(arch_args), **settings)
     click.echo(f"weights: {train(images, output, config, resume=resume).resolve()}")

@@ -46,7 +46,7 @@ def layer_means(
         UnknownNameError: the table has no such model or metric.
         OptionError: the table is empty, or more than one axes were passed.
     """
-    chosen = metric or (str(table["metric"].iloc[0]) if len(table) else "metric")
+    chosen = metric or str(next(iter(table.get("metric", ())), "metric"))
     rows = metric_rows(table, chosen, models)
     looks = model_styles(table) if styles is None else styles
     names = models_of(rows, models)
@@ -130,4 +130,4 @@ def _rising(wanted: np.ndarray) -> np.ndarray:
         blocks.append([float(value)])
         while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
             blocks[-2:] = [blocks[-2] + blocks[-1]]
-    return np.concatenate([np.full(len(block), np.mean(block)) for block in blocks])
+    return np.array([np.mean(block) for block in blocks for _ in block], dtype=float)

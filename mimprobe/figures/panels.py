@@ -7,7 +7,6 @@ pyplot figure only where the caller passes neither axes nor a figure, so that no
 """
 
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -126,7 +125,11 @@ def is_outer(axes: Axes) -> tuple[bool, bool]:
 
 
 def layer_ticks(depth: int, most: int) -> list[int]:
-    """Choose the layers, counted from 1, that an axis names: the first, the last, and between."""
+    """Choose the layers, counted from 1, that an axis names.
+
+    They are multiples of a step, at most `most` where that can be, and the first and the last layer
+    where they stand clear of those.
+    """
     for step in (1, 2, 3, 4, 6, 8, 12, 24):
         if depth // step <= most:
             break
@@ -137,17 +140,22 @@ def layer_ticks(depth: int, most: int) -> list[int]:
 
 
 def short_name(name: str, width: int, lines: int = 2) -> str:
-    """Break a long name after its separators; leave out the middle of one that is too long."""
-    spaced = re.sub(r"(?<=[._:/-])(?=[^._:/-])", "\0", name.replace("\n", " "))
-    if len(name) > width * lines:
+    """Break a name into lines of at most `width` letters, after its separators if that is enough.
+
+    The middle of a name that is too long for all lines is left out.
+    """
+    plain = " ".join(name.split())
+    if len(plain) > width * lines:
         keep = (width * lines - 1) // 2
-        spaced = f"{name[:keep]}…\0{name[-keep:]}"
-    parts, rows = spaced.split("\0"), [""]
-    for part in parts:
-        if rows[-1] and len(rows[-1]) + len(part) > width and len(rows) < lines:
+        plain = f"{plain[:keep]}…{plain[-keep:]}"
+    rows = [""]
+    for part in re.split(r"(?<=[._:/…-])(?=[^._:/-])", plain):
+        if rows[-1] and len(rows[-1]) + len(part) > width:
             rows.append("")
         rows[-1] += part
-    return "\n".join(textwrap.shorten(row, 10**6) for row in rows)
+    if len(rows) > lines or max(map(len, rows)) > width:
+        rows = [plain[start : start + width] for start in range(0, len(plain), width)]
+    return "\n".join(row.strip() for row in rows)
 
 
 def title_panel(axes: Axes, model: str, kind: str, look: Style) -> None:

@@ -12,19 +12,26 @@ from mimprobe.errors import OptionError, UnknownNameError
 
 
 def metric_rows(
-    table: pd.DataFrame, metric: str, models: Sequence[str] | None = None
+    table: pd.DataFrame, metric: str, models: Sequence[str] | None = None, *, of: str = "head"
 ) -> pd.DataFrame:
     """Keep the rows of a metric and of the models asked for.
 
+    Args:
+        table: of a `Result`.
+        metric: which of its metrics.
+        models: which models; all by default.
+        of: the column that only tables of the figure's kind have, `head` or `other_model`.
+
     Raises:
-        OptionError: the table is empty, is none of mimprobe's, or no model is asked for.
+        OptionError: the table is empty, is of another kind, or no model is asked for.
         UnknownNameError: the table has no such metric or model.
     """
-    needed = {"model", "kind", "layer", "metric", "unit", "value", "se", "n"}
+    needed = {"model", "kind", "layer", "metric", "unit", "value", "se", "n", of}
     absent = sorted(needed - set(table.columns))
     if absent:
         raise OptionError(
-            f"the table lacks the columns {', '.join(absent)}; figures take the tables of a Result"
+            f"the table lacks the columns {', '.join(absent)}; this figure takes a Result's table "
+            "that has them"
         )
     if table.empty:
         raise OptionError(f"the table is empty: no model in it has a {metric}, nothing to draw")

@@ -61,7 +61,7 @@ def cka(
         UnknownNameError: the table has no such model.
         OptionError: the table is empty, or the axes are not as many as the models.
     """
-    rows = metric_rows(table, "cka", models)
+    rows = metric_rows(table, "cka", models, of="other_model")
     looks = model_styles(table) if styles is None else styles
     names, kinds = models_of(rows, models), kinds_of(rows)
     with drawing():
@@ -95,7 +95,7 @@ def cka_between(
         OptionError: the table is empty, there are fewer than two models, or the axes are not as
             many as the pairs.
     """
-    rows = metric_rows(table, "cka", models)
+    rows = metric_rows(table, "cka", models, of="other_model")
     looks = model_styles(table) if styles is None else styles
     names = models_of(rows, models)
     pairs = sorted(combinations(names, 2), key=lambda pair: names.index(pair[1]))

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import ImageError, OptionError
-from mimprobe.zoo.load import LoadedModel
+from mimprobe.zoo.loaded import LoadedModel
 
 
 class Batch(NamedTuple):

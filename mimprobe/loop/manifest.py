@@ -13,7 +13,7 @@ from mimprobe import __version__
 from mimprobe.analyzers import Analyzer
 from mimprobe.data.images import ImageSet
 from mimprobe.models.sites import Layout, attention_heads
-from mimprobe.zoo.load import LoadedModel
+from mimprobe.zoo.loaded import LoadedModel
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "pillow")
 """Packages whose versions can change a number or a figure."""

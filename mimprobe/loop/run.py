@@ -25,7 +25,7 @@ from mimprobe.models.sites import Layout, layout
 from mimprobe.progress import Progress
 from mimprobe.tables import Result, join_per_image
 from mimprobe.zoo.lineup import line_up
-from mimprobe.zoo.load import LoadedModel
+from mimprobe.zoo.loaded import LoadedModel
 
 Models = (
     str

@@ -26,6 +26,8 @@ class Geometry:
         prefix_tokens: tokens before the patches (class, distillation, registers).
         window: rows and columns of an attention window, or None for global attention.
         shift: rows and columns by which the map was rolled before it was cut into windows.
+        pads_first: whether a map that the window does not divide is padded before it is rolled, as
+            in transformers, or after it, as in timm.
     """
 
     grid: tuple[int, int]
@@ -33,6 +35,7 @@ class Geometry:
     prefix_tokens: int = 0
     window: tuple[int, int] | None = None
     shift: tuple[int, int] = (0, 0)
+    pads_first: bool = False
 
     @property
     def windows(self) -> int:
@@ -101,8 +104,10 @@ def _window_places(geometry: Geometry) -> Int[Tensor, "window key 2"]:
     axes = []
     padded = geometry._padded_grid
     for size, full, shift in zip(geometry.grid, padded, geometry.shift, strict=True):
-        # The map is rolled first and padded behind, so padding follows the rolled patches.
-        axes.append(torch.cat([(torch.arange(size) + shift) % size, torch.arange(size, full)]))
+        # What is padded first is rolled along: padding then lies before the patches that wrap.
+        rolled = full if geometry.pads_first else size
+        turn = (torch.arange(rolled) + shift) % rolled
+        axes.append(torch.cat([turn, torch.arange(rolled, full)]))
     rows_of, columns_of = torch.meshgrid(*axes, indexing="ij")
     return _cut(torch.stack([rows_of, columns_of], dim=-1), geometry.window)
 

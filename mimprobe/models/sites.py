@@ -5,19 +5,20 @@
     stages.2.blocks.5.attn.probs     the same in Swin and SwinV2
     stages.2.blocks.5.out            the same in Swin, SwinV2 and ResNet
 
-What belongs here: which families are known, and the one place where their module paths are written
-down. Families are an explicit list of classes, never a pattern of names: modules called `attn_drop`
-mean other things elsewhere (channels in XCiT, rows that do not sum to one in CaiT). What does not
-belong here: hooks.
+What belongs here: which families are known, how a family is described to the hooks (`Reading`,
+`Tap`, `Switch`), and the one place where timm's module paths are written down; those of Hugging
+Face's transformers are in `huggingface`. Families are an explicit list of classes, never a pattern
+of names: modules called `attn_drop` mean other things elsewhere (channels in XCiT, rows that do not
+sum to one in CaiT). What does not belong here: hooks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from timm.models import beit, resnet, swin_transformer, swin_transformer_v2, vision_transformer
-from torch import nn
+from torch import Tensor, nn
 
 from mimprobe.errors import SiteError, UnknownNameError
 
@@ -30,6 +31,29 @@ ATTENTION_CLASSES = (
 """Modules whose `attn_drop` takes probabilities of shape (batch, head, query, key)."""
 
 
+class Switch(NamedTuple):
+    """An attribute of a module that has another value for the time of a context."""
+
+    owner: nn.Module
+    name: str
+    value: object
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """Where the attention probabilities of a block can be seen.
+
+    Attributes:
+        heads: how many there are.
+        module: what takes the probabilities as its input, before any dropout.
+        switches: what makes the network compute them, and hand them to `module`.
+    """
+
+    heads: int
+    module: nn.Module
+    switches: tuple[Switch, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Site:
     """A place that can be observed.
@@ -38,15 +62,44 @@ class Site:
         name: the public name.
         layer: position of its block in execution order, from 0.
         block: the module whose output is the layer's features.
-        attention: the attention module, for sites of probabilities; None for features.
+        attention: how to see the probabilities, for sites of those; None for features.
         scale: by how much the map is coarser here than the patch grid (Swin's later stages).
     """
 
     name: str
     layer: int
     block: nn.Module
-    attention: nn.Module | None
+    attention: Tap | None
     scale: int = 1
+
+
+class Window(NamedTuple):
+    """How a block cuts its map into windows; the fields of `Geometry` with the same names."""
+
+    window: tuple[int, int]
+    shift: tuple[int, int]
+    pads_first: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the blocks of a network take and give, brought to one form.
+
+    Attributes:
+        patch: height and width of a patch in pixels; None where only the maps tell (ResNet).
+        grid: rows and columns of patches, by height and width of the network's input.
+        tokens: features out of what a block returns, with the channels last.
+        map_size: rows and columns out of what a block is given; None where it is the patch grid.
+        window: how a block cuts its map, in the pass; None for global attention.
+        input_size: the only height and width of input that the network takes; None for any.
+    """
+
+    patch: tuple[int, int] | None
+    grid: Callable[[tuple[int, int]], tuple[int, int]]
+    tokens: Callable[[Any], Tensor]
+    map_size: Callable[[tuple[Any, ...]], tuple[int, int]] | None = None
+    window: Callable[[nn.Module], Window] | None = None
+    input_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +111,16 @@ class Layout:
         stem: the module that the preprocessed images enter.
         prefix_tokens: tokens before the patches.
         sites: by public name.
+        reading: how to read its blocks.
+        switches: what is set for any observation (MAE's encoder is shown all patches).
     """
 
     family: str
     stem: nn.Module
     prefix_tokens: int
     sites: Mapping[str, Site]
+    reading: Reading
+    switches: tuple[Switch, ...] = ()
 
     @property
     def attention_sites(self) -> tuple[str, ...]:
@@ -87,26 +144,44 @@ class Layout:
 
 
 def layout(model: nn.Module) -> Layout:
-    """List the sites of a network.
+    """List the sites of a network of timm or of transformers.
 
     Raises:
         SiteError: the network is of no known family.
     """
+    from mimprobe.models import huggingface  # which describes its families with the classes here
+
     for classes, read in _FAMILIES.items():
         if isinstance(model, classes):
             return read(model)
+    found = huggingface.layout(model)
+    if found is not None:
+        return found
     raise SiteError(
         f"{type(model).__name__} is of no family that mimprobe can look into; known are timm's "
-        "VisionTransformer (with DeiT), Beit, SwinTransformer, SwinTransformerV2 and ResNet"
+        "VisionTransformer (with DeiT), Beit, SwinTransformer, SwinTransformerV2 and ResNet, and "
+        f"transformers' {', '.join(huggingface.ENCODERS)}, bare or with a head"
     )
 
 
 def attention_heads(site: Site) -> int:
     """Count the heads of an attention site."""
     assert site.attention is not None
-    attention: Any = site.attention
-    heads: int = attention.num_heads
-    return heads
+    return site.attention.heads
+
+
+def block_sites(
+    name: str, layer: int, block: nn.Module, tap: Tap | None, *, scale: int = 1
+) -> Iterator[Site]:
+    """Name what can be seen in a block: its attention, if it can be tapped, and its output."""
+    if tap is not None:
+        yield Site(f"{name}.attn.probs", layer, block, tap, scale)
+    yield Site(f"{name}.out", layer, block, None, scale)
+
+
+def by_name(sites: list[Site]) -> Mapping[str, Site]:
+    """Index sites by their public names."""
+    return MappingProxyType({site.name: site for site in sites})
 
 
 def _vit(model: nn.Module) -> Layout:
@@ -122,9 +197,11 @@ def _plain(family: str, model: Any) -> Layout:
     sites = [
         site
         for layer, block in enumerate(model.blocks)
-        for site in _block_sites(f"blocks.{layer}", layer, block, scale=1)
+        for site in block_sites(f"blocks.{layer}", layer, block, _tap(block))
     ]
-    return _layout(family, model.patch_embed, model.num_prefix_tokens, sites)
+    stem = model.patch_embed
+    reading = Reading(stem.feat_ratio(as_scalar=False), stem.dynamic_feat_size, _as_it_is)
+    return Layout(family, stem, model.num_prefix_tokens, by_name(sites), reading)
 
 
 def _swin(model: nn.Module) -> Layout:
@@ -143,9 +220,14 @@ def _staged(family: str, model: Any) -> Layout:
         scale *= 1 if isinstance(stage.downsample, nn.Identity) else 2
         for position, block in enumerate(stage.blocks):
             name = f"stages.{number}.blocks.{position}"
-            sites.extend(_block_sites(name, layer, block, scale=scale))
+            sites.extend(block_sites(name, layer, block, _tap(block), scale=scale))
             layer += 1
-    return _layout(family, model.patch_embed, 0, sites)
+    stem = model.patch_embed
+    reading = Reading(
+        stem.feat_ratio(as_scalar=False), stem.dynamic_feat_size, _as_it_is,
+        map_size=_size_of_map, window=_window,
+    )  # fmt: skip
+    return Layout(family, stem, 0, by_name(sites), reading)
 
 
 def _resnet(model: Any) -> Layout:
@@ -155,18 +237,31 @@ def _resnet(model: Any) -> Layout:
         for position, block in enumerate(getattr(model, f"layer{number + 1}")):
             name = f"stages.{number}.blocks.{position}.out"
             sites.append(Site(name, len(sites), block, attention=None))
-    return _layout("resnet", model.conv1, 0, sites)
+    reading = Reading(None, lambda size: size, lambda output: output.permute(0, 2, 3, 1))
+    return Layout("resnet", model.conv1, 0, by_name(sites), reading)
 
 
-def _block_sites(name: str, layer: int, block: nn.Module, *, scale: int) -> Iterator[Site]:
-    attention = getattr(block, "attn", None)
-    if type(attention) in ATTENTION_CLASSES:
-        yield Site(f"{name}.attn.probs", layer, block, attention, scale)
-    yield Site(f"{name}.out", layer, block, None, scale)
+def _tap(block: Any) -> Tap | None:
+    """Tap timm's attention, which computes probabilities only while it is not fused."""
+    attention: Any = getattr(block, "attn", None)
+    if type(attention) not in ATTENTION_CLASSES:
+        return None
+    fused = hasattr(attention, "fused_attn")  # SwinV2 has no fused path
+    switches = (Switch(attention, "fused_attn", False),) if fused else ()
+    return Tap(attention.num_heads, attention.attn_drop, switches)
 
 
-def _layout(family: str, stem: nn.Module, prefix_tokens: int, sites: list[Site]) -> Layout:
-    return Layout(family, stem, prefix_tokens, MappingProxyType({s.name: s for s in sites}))
+def _as_it_is(output: Tensor) -> Tensor:
+    return output
+
+
+def _size_of_map(inputs: tuple[Any, ...]) -> tuple[int, int]:
+    rows, columns = inputs[0].shape[1:3]
+    return rows, columns
+
+
+def _window(block: Any) -> Window:
+    return Window(tuple(block.window_size), tuple(block.shift_size), pads_first=False)
 
 
 _FAMILIES = {

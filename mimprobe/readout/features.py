@@ -14,7 +14,7 @@ from mimprobe.loop.batches import batches
 from mimprobe.models.device import exact_pass, placed, resolve_device
 from mimprobe.progress import Progress
 from mimprobe.shapes import Pooled
-from mimprobe.zoo.load import LoadedModel
+from mimprobe.zoo.loaded import LoadedModel
 
 POOLINGS = ("mean", "cls")
 

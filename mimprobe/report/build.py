@@ -110,12 +110,15 @@ def _remove_earlier(target: Path) -> None:
 
 
 def _write_figures(target: Path, drawn: Sequence[tuple[Plate, Picture]]) -> None:
-    names = [PAGE_NAME]
-    for plate, picture in drawn:
-        for kind, data in (("png", picture.png), ("pdf", picture.pdf)):
-            names.append(f"{FIGURES_FOLDER}/{plate.name}.{kind}")
-            write_atomically(target / names[-1], partial(_put, data))
-    register_files(target, names)
+    """Note the files in the manifest, then write them: none is left behind by an interruption."""
+    files = {
+        f"{FIGURES_FOLDER}/{plate.name}.{kind}": data
+        for plate, picture in drawn
+        for kind, data in (("png", picture.png), ("pdf", picture.pdf))
+    }
+    register_files(target, [PAGE_NAME, *files])
+    for name, data in files.items():
+        write_atomically(target / name, partial(_put, data))
 
 
 def _put(data: bytes, file: BinaryIO) -> None:

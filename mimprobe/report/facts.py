@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimprobe.figures import Style, kind_style
+from mimprobe.report.loading import loading_lines
 from mimprobe.report.wording import counted
 from mimprobe.tables import Result
 
@@ -36,13 +37,12 @@ MODEL_COLUMNS = ("Architecture", "Parameters", "Layers", "Heads", "Prefix tokens
 def model_facts(model: Mapping[str, Any], look: Style) -> ModelFacts:
     """Describe one model."""
     card = model.get("card") or {}
-    load_report = model.get("load_report") or {}
     weights = {key: model.get(key) for key in ("reference", "sha256", "family", "grid", "stride")}
     groups = {
         "Weights": weights,
-        "Loading": load_report,
+        "Loading": loading_lines(model.get("load_report") or {}),
         "Preprocessing": model.get("preprocessing"),
-        "Card": {key: card.get(key) for key in ("source", "licence", "paper")},
+        "Card": {key: card.get(key) for key in ("source", "licence", "paper", "addresses")},
         "Training": card.get("training"),
         "Results": card.get("results"),
     }
@@ -65,7 +65,7 @@ def model_facts(model: Mapping[str, Any], look: Style) -> ModelFacts:
 
 def entries(value: object, name: str = "") -> Entries:
     """Flatten nested data into named lines; leave out what is empty."""
-    if value is None or value == "" or value == [] or value == {}:
+    if _is_empty(value):
         return []
     if isinstance(value, Mapping):
         return [
@@ -80,9 +80,15 @@ def entries(value: object, name: str = "") -> Entries:
     return [(name, _plain(value))]
 
 
+def _is_empty(value: object) -> bool:
+    """Say whether there is nothing to tell; 0 and `False` are something."""
+    return value is None or value in ("", [], {})
+
+
 def _in_one_line(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items() if inner)
+        told = {key: inner for key, inner in value.items() if not _is_empty(inner)}
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in told.items())
     return _plain(value)
 
 

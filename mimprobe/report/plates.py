@@ -85,7 +85,9 @@ def _head_plates(table: pd.DataFrame, metric: str, styles: Mapping[str, Style]) 
 
 def _same_keys(table: pd.DataFrame) -> bool:
     """Say whether all models have as many keys: then normalising the entropy rescales one axis."""
-    wide = table.pivot_table(index=["model", "layer"], columns="metric", values="value")
+    wide = table.pivot_table(
+        index=["model", "layer"], columns="metric", values="value", dropna=False
+    )
     keys = wide["attention_entropy"] / wide["attention_entropy_normalised"]
     return bool(keys.max() - keys.min() < NOTHING * keys.mean())
 

@@ -95,7 +95,8 @@ def facts_of(name: str, result: Result) -> list[tuple[str, str]]:
     if "tokens" in described:
         tokens = {"mean": "mean of the patch tokens", "cls": "class token"}
         facts.append(("Pooling", tokens.get(described["tokens"], str(described["tokens"]))))
-    facts.append(("Intervals", interval_of(result[name])))
+    if len(result[name]):
+        facts.append(("Intervals", interval_of(result[name])))
     return facts
 
 

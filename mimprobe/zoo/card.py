@@ -1,9 +1,7 @@
 """Checkpoint cards: one TOML file that says all there is to know about a checkpoint.
 
-What belongs here: the record, its checks, and where cards lie. What does not: reading weights.
-
-The cards and small weights of our own stand in `pretrained/`, at the top of a checkout and inside
-the package of an installed wheel.
+What belongs here: the record and its checks. What does not: where cards lie (`shelf`), and reading
+weights (`weights`).
 """
 
 import tomllib
@@ -16,13 +14,41 @@ from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import CardError, MimprobeError, UnknownNameError
 from mimprobe.tables import KINDS
 
-SECTIONS = {
-    "": ("name", "title", "kind", "source", "licence"),
-    "weights": ("file", "sha256"),
-    "architecture": ("name", "heads", "prefix_tokens"),
-    "preprocessing": ("input_size", "mean", "std", "interpolation", "crop_pct"),
+SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "": (("name", "title", "kind", "source", "licence"), ("paper", "training", "results")),
+    "weights": (
+        ("file",),
+        ("addresses", "checksum", "top_key", "converter", "missing", "unexpected", "remark"),
+    ),
+    "architecture": (("name", "heads", "prefix_tokens"), ("arguments", "parameters")),
+    "preprocessing": (("input_size", "mean", "std", "interpolation", "crop_pct"), ("crop_mode",)),
 }
-"""Compulsory entries of each section; "" is the top of the file."""
+"""Compulsory and optional entries of each section; "" is the top of the file."""
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """Where a card's weights are and how they are read.
+
+    Attributes:
+        file: name of the file, beside the card or in the cache.
+        addresses: from where it can be had, the best first; none if the user must bring it.
+        checksum: `sha256:` or `md5:` with the digest or its first digits; empty if not published.
+        top_key: entry of the file that holds the tensors; None for the usual ones.
+        converter: which renaming of `zoo.convert` applies.
+        missing: names of the network that the file may lack, as patterns, with the reason.
+        unexpected: names of the file that may be left over, as patterns, with the reason.
+        remark: what a user must know to get the file.
+    """
+
+    file: str
+    addresses: tuple[str, ...] = ()
+    checksum: str = ""
+    top_key: str | None = None
+    converter: str = "as_is"
+    missing: Mapping[str, str] = field(default_factory=dict)
+    unexpected: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,11 +62,13 @@ class Card:
         source: who made the weights, and how.
         licence: of the weights.
         paper: of the method, if there is one.
-        weights: path of the file.
-        sha256: of that file.
-        architecture: name of a timm model.
-        arguments: passed to `timm.create_model`.
-        heads: attention heads of each block; a checkpoint does not tell, so it is checked.
+        folder: where the card stands.
+        weights: where its weights are and how they are read.
+        architecture: name of a timm model, or of one in `zoo.build`.
+        arguments: passed to it.
+        parameters: how many it has; None where the card does not say.
+        heads: attention heads of each block, or of each stage; a checkpoint does not tell, so it
+            is checked. 0 for networks without attention.
         prefix_tokens: tokens before the patches; checked.
         preprocessing: what the network expects of an image.
         training: how it was made, as free entries.
@@ -53,15 +81,22 @@ class Card:
     source: str
     licence: str
     paper: str
-    weights: Path
-    sha256: str
+    folder: Path
+    weights: WeightsEntry
     architecture: str
     arguments: Mapping[str, Any]
-    heads: int
+    parameters: int | None
+    heads: tuple[int, ...]
     prefix_tokens: int
     preprocessing: Preprocessing
     training: Mapping[str, Any] = field(default_factory=dict)
     results: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def bundled_weights(self) -> Path | None:
+        """The weights beside the card, if they are there."""
+        path = self.folder / self.weights.file
+        return path if path.is_file() else None
 
     def describe(self) -> dict[str, Any]:
         """Give what a report shows of the card, ready for JSON."""
@@ -71,85 +106,125 @@ class Card:
             "source": self.source,
             "licence": self.licence,
             "paper": self.paper,
+            "weights": self.weights.file,
+            "addresses": list(self.weights.addresses),
+            "checksum": self.weights.checksum,
             "training": dict(self.training),
             "results": [dict(result) for result in self.results],
         }
-
-
-def bundled_directory() -> Path:
-    """Find `pretrained/` in a checkout or in an installed package.
-
-    Raises:
-        CardError: it is in neither place.
-    """
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent
-    inside, beside = package / "pretrained", checkout / "pretrained"
-    # A checkout is recognised by its pyproject.toml: site-packages may hold anything.
-    if (checkout / "pyproject.toml").is_file() and beside.is_dir():
-        return beside
-    if inside.is_dir():
-        return inside
-    raise CardError(f"the bundled cards are missing ({inside}); install mimprobe again")
-
-
-def card_names() -> tuple[str, ...]:
-    """List the bundled cards by name."""
-    return tuple(sorted(path.stem for path in bundled_directory().glob("*.toml")))
-
-
-def find_card(name: str) -> Card:
-    """Read the bundled card of that name.
-
-    Raises:
-        UnknownNameError: there is none.
-        CardError: it is damaged.
-    """
-    path = bundled_directory() / f"{name}.toml"
-    if name not in card_names():
-        raise UnknownNameError("card", name, card_names(), hint="see 'mimprobe models list'")
-    return read_card(path)
 
 
 def read_card(path: Path) -> Card:
     """Read and check a card.
 
     Raises:
-        CardError: not TOML, an entry is missing, or an entry contradicts another.
+        CardError: not TOML, an entry is missing, unknown or of the wrong type, or contradicts
+            another.
     """
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CardError(f"card {path} cannot be read: {error}") from error
-    for section, keys in SECTIONS.items():
-        found = entries.get(section, {}) if section else entries
-        absent = [key for key in keys if key not in found]
-        if absent:
-            place = f"section [{section}]" if section else "the top"
-            raise CardError(f"card {path} lacks {', '.join(absent)} in {place}")
-    if entries["name"] != path.stem:
-        raise CardError(f"card {path} is named {entries['name']!r}, its file {path.stem!r}")
-    if entries["kind"] not in KINDS:
-        raise CardError(f"card {path}: kind {entries['kind']!r} is not one of {', '.join(KINDS)}")
     try:
-        preprocessing = Preprocessing.from_dict(entries["preprocessing"])
+        return _checked(path, entries)
     except MimprobeError as error:
         raise CardError(f"card {path}: {error}") from error
+
+
+def _checked(path: Path, entries: dict[str, Any]) -> Card:
+    for section, (required, optional) in SECTIONS.items():
+        found = _table(section, entries.get(section, {})) if section else entries
+        nested = tuple(name for name in SECTIONS if name) if not section else ()
+        _require_entries(section, found, required, (*optional, *nested))
+    if entries["name"] != path.stem:
+        raise CardError(f"it is named {entries['name']!r}, its file {path.stem!r}")
+    if entries["kind"] not in KINDS:
+        raise UnknownNameError("kind of training", str(entries["kind"]), KINDS)
     architecture = entries["architecture"]
+    heads = architecture["heads"]
     return Card(
         name=entries["name"],
-        title=entries["title"],
+        title=_text("title", entries["title"]),
         kind=entries["kind"],
-        source=entries["source"],
-        licence=entries["licence"],
-        paper=entries.get("paper", ""),
-        weights=path.parent / entries["weights"]["file"],
-        sha256=entries["weights"]["sha256"],
-        architecture=architecture["name"],
-        arguments=architecture.get("arguments", {}),
-        heads=architecture["heads"],
-        prefix_tokens=architecture["prefix_tokens"],
-        preprocessing=preprocessing,
-        training=entries.get("training", {}),
-        results=tuple(entries.get("results", ())),
+        source=_text("source", entries["source"]),
+        licence=_text("licence", entries["licence"]),
+        paper=_text("paper", entries.get("paper", "")),
+        folder=path.parent,
+        weights=_weights(entries["weights"]),
+        architecture=_text("architecture.name", architecture["name"]),
+        arguments=_table("architecture.arguments", architecture.get("arguments", {})),
+        parameters=_count("parameters", architecture.get("parameters"), optional=True),
+        heads=_heads(heads),
+        prefix_tokens=_count("prefix_tokens", architecture["prefix_tokens"]) or 0,
+        preprocessing=Preprocessing.from_dict(entries["preprocessing"]),
+        training=_table("training", entries.get("training", {})),
+        results=tuple(_table("results", result) for result in entries.get("results", ())),
     )
+
+
+def _require_entries(
+    section: str, found: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...]
+) -> None:
+    place = f"section [{section}]" if section else "the top"
+    absent = [key for key in required if key not in found]
+    if absent:
+        raise CardError(f"it lacks {', '.join(absent)} in {place}")
+    for key in found:
+        if key not in (*required, *optional):
+            raise UnknownNameError(f"entry in {place}", key, (*required, *optional))
+
+
+def _weights(entries: Mapping[str, Any]) -> WeightsEntry:
+    file = _text("weights.file", entries["file"])
+    if Path(file).name != file:
+        raise CardError(f"weights.file must be a plain file name, not {file!r}")
+    addresses = entries.get("addresses", [])
+    if not isinstance(addresses, list):
+        raise CardError("weights.addresses must be a list of texts")
+    top_key = entries.get("top_key")
+    return WeightsEntry(
+        file=file,
+        addresses=tuple(_text("weights.addresses", address) for address in addresses),
+        checksum=_checksum(_text("weights.checksum", entries.get("checksum", ""))),
+        top_key=None if top_key is None else _text("weights.top_key", top_key),
+        converter=_text("weights.converter", entries.get("converter", "as_is")),
+        missing=_table("weights.missing", entries.get("missing", {})),
+        unexpected=_table("weights.unexpected", entries.get("unexpected", {})),
+        remark=_text("weights.remark", entries.get("remark", "")),
+    )
+
+
+def _checksum(text: str) -> str:
+    algorithm, _, digits = text.partition(":")
+    longest = {"sha256": 64, "md5": 32}.get(algorithm, 0)
+    hexadecimal = digits and set(digits) <= set("0123456789abcdef")
+    if text and not (hexadecimal and len(digits) <= longest):
+        raise CardError(
+            f"checksum {text!r} is not 'sha256:' or 'md5:' with small hexadecimal digits"
+        )
+    return text
+
+
+def _heads(value: object) -> tuple[int, ...]:
+    listed = value if isinstance(value, list) else [value]
+    return tuple(_count("heads", one) or 0 for one in listed)
+
+
+def _count(what: str, value: object, *, optional: bool = False) -> int | None:
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise CardError(f"{what} must be a whole number, not {value!r}")
+    return value
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise CardError(f"{what} must be a text, not {value!r}")
+    return value
+
+
+def _table(what: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise CardError(f"{what} must be a table, not {value!r}")
+    return value

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.tables import KINDS
-from mimprobe.zoo.load import LoadedModel, load_model
+from mimprobe.zoo.load import load_model
+from mimprobe.zoo.loaded import LoadedModel
 from mimprobe.zoo.weights import module_sha256
 
 Reference = str | os.PathLike[str] | LoadedModel

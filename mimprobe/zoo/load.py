@@ -2,102 +2,40 @@
 
     NAME              a card, as `mimprobe models list` shows them
     timm:NAME         a timm model with its weights from the hub
+    hf:NAME           a model of Hugging Face transformers, from the hub or a local folder
     random:NAME       the same architecture (of timm or of a card) with seeded, untrained weights
-    path/to/file      a `.safetensors` or `.pth` file, with `arch` unless mimprobe wrote it
+    path/to/file      a weights file; `arch` where it does not say its architecture itself
 
 What belongs here: deciding what a reference means and putting network, weights and preprocessing
-together. What does not: reading files (`weights`) and cards (`card`).
+together. What does not: reading files (`weights`), their names (`convert`), and filling (`fill`).
 """
 
-import html
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from mimprobe.data.transforms import Preprocessing
-from mimprobe.errors import CheckpointError, MimprobeError, UnknownNameError
+from mimprobe.errors import CheckpointError, MimprobeError, OptionError, UnknownNameError
 from mimprobe.models.device import resolve_device
-from mimprobe.models.sites import attention_heads, layout
-from mimprobe.zoo.card import Card, card_names, find_card
-from mimprobe.zoo.weights import (
-    NOT_VERIFIED,
-    LoadReport,
-    file_sha256,
-    fill,
-    module_sha256,
-    read_weights,
-)
-
-ENCODER = "encoder."
-"""Prefix of the network's own keys in files that mimprobe's trainer writes."""
-
-KIND_BY_TAG = {
-    "mae": "mim",
-    "beit": "mim",
-    "dino": "contrastive",
-    "clip": "contrastive",
-    "openai": "contrastive",
-    "moco": "contrastive",
-    "fb_dist": "distilled",
-    "dist": "distilled",
-}
-"""Kind of training by what the tag of a timm name starts with; other tags are supervised."""
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A network with everything a comparison needs to know about it.
-
-    Attributes:
-        name: how tables and figures call it.
-        module: the network, in evaluation mode.
-        preprocessing: what it expects of an image; None where the user's own transform is used.
-        kind: of training, one of `tables.KINDS`.
-        reference: what the user asked for.
-        architecture: timm's name for it.
-        sha256: of the weights file, or of the state where there was no one file.
-        load_report: what became of every tensor of the file.
-        card: its card, if it has one.
-        custom_transform: the user's own way from a PIL image to a tensor.
-    """
-
-    name: str
-    module: nn.Module
-    preprocessing: Preprocessing | None
-    kind: str
-    reference: str
-    architecture: str
-    sha256: str
-    load_report: LoadReport | None = None
-    card: Card | None = None
-    custom_transform: Callable[[Image.Image], Tensor] | None = None
-
-    @property
-    def transform(self) -> Callable[[Image.Image], Tensor]:
-        """What turns a PIL image into this network's (3, height, width) input."""
-        if self.custom_transform is not None:
-            return self.custom_transform
-        assert self.preprocessing is not None
-        transform: Callable[[Image.Image], Tensor] = self.preprocessing.transform()
-        return transform
-
-    def _repr_html_(self) -> str:
-        parameters = sum(parameter.numel() for parameter in self.module.parameters())
-        size = self.preprocessing.input_size if self.preprocessing else ("?", "?")
-        report = "" if self.load_report is None else self.load_report._repr_html_()
-        return (
-            f"<p><b>{html.escape(self.name)}</b> ({html.escape(self.kind)}): "
-            f"{html.escape(self.architecture)}, {parameters / 1e6:.2f} M parameters, input "
-            f"{size[0]} x {size[1]} px</p>{report}"
-        )
+from mimprobe.zoo import recognise
+from mimprobe.zoo.build import create
+from mimprobe.zoo.card import Card
+from mimprobe.zoo.carded import card_weights, check_card, fill_from_card
+from mimprobe.zoo.convert import CONVERTERS
+from mimprobe.zoo.fill import LoadReport, fill
+from mimprobe.zoo.hubs import from_huggingface, from_timm
+from mimprobe.zoo.loaded import LoadedModel
+from mimprobe.zoo.shelf import card_names, find_card
+from mimprobe.zoo.sizes import arguments_at, preprocessing_at
+from mimprobe.zoo.weights import WeightsFile, module_sha256, read_weights
+from mimprobe.zoo.wish import Wish
 
 
 def load_model(
@@ -105,35 +43,55 @@ def load_model(
     *,
     arch: str | None = None,
     arch_args: Mapping[str, Any] | None = None,
+    input_size: int | None = None,
+    card: str | None = None,
     device: str | torch.device = "auto",
     seed: int = 0,
 ) -> LoadedModel:
     """Load a network for probing.
 
     Args:
-        reference: a card name, `timm:NAME`, `random:NAME`, or the path of a weights file.
+        reference: a card name, `timm:NAME`, `hf:NAME`, `random:NAME`, or the path of a weights
+            file.
         arch: name of a timm model, for files that do not say it themselves.
-        arch_args: passed to `timm.create_model` with `arch`, such as `{"img_size": 384}`.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        arch_args: passed to the network, such as `{"num_heads": 12}` or `{"window_size": 7}`.
+        input_size: side of the input in pixels, where it shall not be the usual one; position
+            embeddings and relative-position tables are resized, and the load report says so.
+        card: name of the card that describes a file at a path.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
         seed: of the weights of `random:NAME`.
 
     Raises:
         UnknownNameError: no such card, timm model or device.
-        CheckpointError: the file is damaged, unsafe, or does not fit the architecture whole.
+        CheckpointError: the file is damaged, unsafe, does not fit the architecture whole, or may
+            be of several.
     """
     place = resolve_device(device)
-    text = os.fspath(reference)
-    scheme, _, name = text.partition(":")
-    if scheme == "timm" and name:
-        loaded = _from_timm(text, name)
-    elif scheme == "random" and name:
-        loaded = _untrained(text, name, seed)
-    elif Path(text).suffix or Path(text).exists() or os.sep in text:
-        loaded = _from_file(Path(text), arch, arch_args or {})
-    else:
-        loaded = _from_card(find_card_or_file(text))
+    wish = Wish(os.fspath(reference), arch, arch_args or {}, input_size, card, seed)
+    if input_size is not None and input_size < 1:
+        raise OptionError(f"input_size must be positive, not {input_size}")
+    loaded = _route(wish)
     loaded.module.to(place).eval()
     return loaded
+
+
+def _route(wish: Wish) -> LoadedModel:
+    text = wish.text
+    scheme, _, name = text.partition(":")
+    if scheme == "timm" and name:
+        return from_timm(wish, name)
+    if scheme == "hf" and name:
+        return from_huggingface(wish, name)
+    if scheme == "random" and name:
+        return _untrained(wish, name)
+    path = Path(text)
+    if text in card_names() and not path.is_file():
+        return _from_card(wish, find_card(text))
+    if (path / "config.json").is_file():
+        return from_huggingface(wish, text)
+    if path.suffix or path.exists() or path.is_symlink() or os.sep in text:
+        return _from_file(wish, path)
+    return _from_card(wish, find_card_or_file(text))
 
 
 def find_card_or_file(text: str) -> Card:
@@ -143,151 +101,144 @@ def find_card_or_file(text: str) -> Card:
     except UnknownNameError as error:
         raise UnknownNameError(
             "model", text, card_names(),
-            hint="also possible: timm:NAME, random:NAME, or the path of a weights file",
+            hint="also possible: timm:NAME, hf:NAME, random:NAME, or the path of a weights file",
         ) from error  # fmt: skip
 
 
-def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build an untrained timm model; explain what timm's own errors do not."""
-    base = architecture.removeprefix("hf-hub:")
-    if not timm.is_model(base.split(".")[0]):
-        raise UnknownNameError("timm model", architecture, timm.list_models())
-    try:
-        module: nn.Module = timm.create_model(architecture, pretrained=False, **arguments)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise CheckpointError(
-            f"timm cannot build {architecture} with {dict(arguments)}: {error}"
-        ) from error
-    return module
-
-
-def _from_card(card: Card) -> LoadedModel:
-    module = _create(card.architecture, card.arguments)
-    _check_card(card, module)
-    tensors, _ = read_weights(card.weights)
-    found = file_sha256(card.weights)
-    if found != card.sha256:
-        raise CheckpointError(
-            f"the weights of card {card.name!r} are not the ones it describes (sha256 {found}, "
-            f"expected {card.sha256}); install mimprobe again"
-        )
-    report = _fill_own(module, tensors, f"card {card.name!r}", "sha256 as in the card")
+def _from_card(wish: Wish, card: Card, path: Path | None = None) -> LoadedModel:
+    module = create(card.architecture, card.arguments)
+    check_card(card, module)
+    arguments = arguments_at(module, {**card.arguments, **wish.arch_args}, wish.input_size)
+    changed = arguments != dict(card.arguments)
+    if changed:
+        module = create(card.architecture, arguments)
+    file = read_weights(path or card_weights(card), top_key=card.weights.top_key)
+    report = fill_from_card(module, file, card, resize=changed)
     return LoadedModel(
-        name=card.name, module=module, preprocessing=card.preprocessing, kind=card.kind,
-        reference=card.name, architecture=card.architecture, sha256=found, load_report=report,
-        card=card,
+        name=card.name, module=module, kind=card.kind, reference=wish.text,
+        preprocessing=preprocessing_at(card.preprocessing, wish.input_size),
+        architecture=card.architecture, sha256=file.sha256, load_report=report, card=card,
     )  # fmt: skip
 
 
-def _check_card(card: Card, module: nn.Module) -> None:
-    """Compare with the network what a file's shapes cannot tell: heads and prefix tokens."""
-    places = layout(module)
-    heads = {attention_heads(places[name]) for name in places.attention_sites}
-    if heads - {card.heads} or places.prefix_tokens != card.prefix_tokens:
-        raise CheckpointError(
-            f"card {card.name!r} says {card.heads} heads and {card.prefix_tokens} prefix tokens; "
-            f"{card.architecture} has {sorted(heads)} and {places.prefix_tokens}"
-        )
-
-
-def _from_timm(reference: str, name: str) -> LoadedModel:
-    if not timm.is_model(name.split(".")[0]) and not name.startswith(("hf-hub:", "local-dir:")):
-        raise UnknownNameError("timm model", name, timm.list_models(), hint="timm.list_models()")
-    try:
-        module: nn.Module = timm.create_model(name, pretrained=True)
-    except Exception as error:  # timm, the hub's client and the network each have their own
-        raise CheckpointError(
-            f"the weights of {reference} could not be had: {str(error).splitlines()[0]}"
-        ) from error
-    config: Any = module.pretrained_cfg
-    tag = str(config.get("tag", ""))
-    return LoadedModel(
-        name=name, module=module, preprocessing=Preprocessing.from_timm(module),
-        kind=_kind_of(name, tag), reference=reference, architecture=name,
-        sha256=module_sha256(module),
-    )  # fmt: skip
-
-
-def _kind_of(name: str, tag: str) -> str:
-    if "in1k" in tag or "in22k_ft" in tag or "in12k_ft" in tag:
-        return "supervised" if not tag.startswith("fb_dist") else "distilled"
-    for start, kind in KIND_BY_TAG.items():
-        if tag.startswith(start):
-            return kind
-    return "mim" if name.startswith("beit") else "supervised"
-
-
-def _untrained(reference: str, name: str, seed: int) -> LoadedModel:
+def _untrained(wish: Wish, name: str) -> LoadedModel:
     """Build the control of every comparison: the same architecture before any training."""
     card = find_card(name) if name in card_names() else None
     architecture, arguments = (card.architecture, card.arguments) if card else (name, {})
+    arguments = {**arguments, **wish.arch_args}
+    if wish.input_size is not None:
+        with torch.device("meta"):
+            shape = create(architecture, arguments)
+        arguments = arguments_at(shape, arguments, wish.input_size)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = _create(architecture, arguments)
+        torch.manual_seed(wish.seed)
+        module = create(architecture, arguments)
+    usual = card.preprocessing if card else Preprocessing.from_timm(module)
     return LoadedModel(
-        name=reference, module=module, kind="untrained", reference=reference,
-        preprocessing=card.preprocessing if card else Preprocessing.from_timm(module),
+        name=wish.text, module=module, kind="untrained", reference=wish.text,
+        preprocessing=preprocessing_at(usual, wish.input_size),
         architecture=architecture, sha256=module_sha256(module),
     )  # fmt: skip
 
 
-def _from_file(path: Path, arch: str | None, arch_args: Mapping[str, Any]) -> LoadedModel:
-    tensors, metadata = read_weights(path)
-    if metadata and arch is None:
-        return _from_own_file(path, tensors, metadata)
-    if arch is None:
-        raise CheckpointError(
-            f"{path} does not say its architecture; name a timm model with arch=... (--arch), "
-            "such as vit_base_patch16_224"
-        )
-    module = _create(arch, {**_classes_in(arch, tensors), **arch_args})
-    report = (
-        _fill_own(module, tensors, str(path))
-        if metadata
-        else LoadReport(fill(module, tensors, str(path)))
-    )
-    warnings.warn(
-        f"preprocessing of {path.name} is taken from timm's {arch}; give a card if it was trained "
-        "with another",
-        stacklevel=3,
-    )
-    return LoadedModel(
-        name=path.stem, module=module, preprocessing=Preprocessing.from_timm(module), kind="other",
-        reference=str(path), architecture=arch, sha256=file_sha256(path), load_report=report,
+def _from_file(wish: Wish, path: Path) -> LoadedModel:
+    if wish.card is not None:
+        card = find_card(wish.card)
+        loaded = _from_card(wish, card, path)
+        return replace(loaded, name=path.stem)
+    file = read_weights(path)
+    if wish.arch is not None:
+        return _as_architecture(wish, wish.arch, file)
+    if file.metadata:
+        return _from_own_file(wish, file)
+    return _as_recognised(wish, file)
+
+
+def _as_architecture(wish: Wish, arch: str, file: WeightsFile) -> LoadedModel:
+    """Load a file into the network that the user names; its tensors may have any source's names."""
+    source = recognise.OWN_TRAINER if file.metadata else recognise.source_of(file)
+    converted = CONVERTERS[source.converter](file.tensors)
+    classes = _classes_in(arch, converted.tensors)
+    with torch.device("meta"):
+        shape = create(arch, {**classes, **wish.arch_args})
+    arguments = arguments_at(shape, {**classes, **wish.arch_args}, wish.input_size)
+    module = create(arch, arguments)
+    recognise.check_heads(module, source, f"{file.path} with arch {arch}")
+    report = fill(
+        module, converted, str(file.path), converter=source.converter, checked=file.checked,
+        resize=wish.input_size is not None,
     )  # fmt: skip
+    usual = recognise.preprocessing_of(module, source)
+    if source.scale is None:
+        warnings.warn(
+            f"preprocessing of {file.path.name} is taken from timm's {arch}; write a card if it "
+            "was trained with another",
+            stacklevel=5,
+        )
+    return _of_file(wish, file, module, usual, source.kind, arch, report)
 
 
-def _from_own_file(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> LoadedModel:
+def _from_own_file(wish: Wish, file: WeightsFile) -> LoadedModel:
     """Load what mimprobe's trainer wrote: the file says everything itself."""
     try:
-        module = _create(metadata["arch"], metadata["arch_args"])
-        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
-        kind = metadata["kind"]
-    except (KeyError, MimprobeError) as error:
-        raise CheckpointError(f"the metadata of {path} are damaged: {error}") from error
-    report = _fill_own(module, tensors, str(path))
+        arch, kind = file.metadata["arch"], file.metadata["kind"]
+        arguments = {**file.metadata["arch_args"], **wish.arch_args}
+        usual = Preprocessing.from_dict(file.metadata["preprocessing"])
+        with torch.device("meta"):
+            shape = create(arch, arguments)
+        module = create(arch, arguments_at(shape, arguments, wish.input_size))
+    except (KeyError, TypeError, MimprobeError) as error:
+        raise CheckpointError(f"the metadata of {file.path} are damaged: {error}") from error
+    report = fill(
+        module, CONVERTERS["mimprobe"](file.tensors), str(file.path), converter="mimprobe",
+        checked=file.checked, resize=wish.input_size is not None,
+    )  # fmt: skip
+    return _of_file(wish, file, module, usual, kind, arch, report)
+
+
+def _as_recognised(wish: Wish, file: WeightsFile) -> LoadedModel:
+    """Load a file of somebody else's, if its names and shapes leave no doubt."""
+    found = recognise.recognise(file, wish.arch_args)
+    if len(found.choices) > 1:
+        raise CheckpointError(recognise.refusal(file, found))
+    network = found.network
+    arguments = {**network.arguments, **wish.arch_args}
+    with torch.device("meta"):
+        shape = create(network.architecture, arguments)
+    module = create(network.architecture, arguments_at(shape, arguments, wish.input_size))
+    report = fill(
+        module, CONVERTERS[found.converter](file.tensors), str(file.path),
+        converter=found.converter, checked=file.checked, resize=wish.input_size is not None,
+        assumed=found.assumed,
+    )  # fmt: skip
+    if found.assumed:
+        warnings.warn(
+            f"{file.path.name} is taken for {found.source}: {network.architecture}; assumed, since "
+            f"the file does not say it: {'; '.join(found.assumed)}",
+            stacklevel=5,
+        )
+    return _of_file(
+        wish, file, module, found.preprocessing, found.kind, network.architecture, report
+    )
+
+
+def _of_file(
+    wish: Wish,
+    file: WeightsFile,
+    module: nn.Module,
+    usual: Preprocessing,
+    kind: str,
+    architecture: str,
+    report: LoadReport,
+) -> LoadedModel:
     return LoadedModel(
-        name=path.stem, module=module, preprocessing=preprocessing, kind=kind, reference=str(path),
-        architecture=metadata["arch"], sha256=file_sha256(path), load_report=report,
+        name=file.path.stem, module=module, kind=kind, reference=wish.text,
+        preprocessing=preprocessing_at(usual, wish.input_size),
+        architecture=architecture, sha256=file.sha256, load_report=report,
     )  # fmt: skip
 
 
-def _fill_own(
-    module: nn.Module, tensors: Mapping[str, Tensor], what: str, verified: str = NOT_VERIFIED
-) -> LoadReport:
-    """Fill from a file of mimprobe's trainer, leaving out what only training needs."""
-    own = {
-        key.removeprefix(ENCODER): tensor.float()
-        for key, tensor in tensors.items()
-        if key.startswith(ENCODER)
-    }
-    dropped = {key: "used in training only" for key in tensors if not key.startswith(ENCODER)}
-    return LoadReport(fill(module, own, what), dropped, verified)
-
-
-def _classes_in(arch: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def _classes_in(arch: str, tensors: Mapping[str, Any]) -> dict[str, int]:
     """Read the number of classes off the file's classifier; 0 where it has none."""
     config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     names = getattr(config, "classifier", None) or "head"

@@ -1,84 +1,90 @@
-"""Weight files: tensors by name out of a file, safely, and into a network, whole.
+"""Weight files: tensors by name out of somebody's file, safely, or one line that says why not.
 
-What belongs here: reading `.safetensors` and `.pth`, and the report of a load. What does not: which
-network a file belongs to (`load`). Nothing is ever unpickled except by `weights_only=True`.
+What belongs here: `WeightsFile`, and finding the state dict in what a file holds. What does not:
+what else a file may be (`file_kind`), reading it (`containers`, `zipped`), and which network it
+belongs to (`load`). Nothing is ever unpickled except by torch's `weights_only=True`, and that only
+after `pickle_plan` has followed what the pickle would do.
 """
 
 import hashlib
-import html
 import json
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from mimprobe.errors import CheckpointError
+from mimprobe.zoo.containers import PICKLE, Content, read_old, read_safetensors
+from mimprobe.zoo.file_kind import (
+    HEAD,
+    is_safetensors,
+    reason,
+    require_file,
+    require_weights,
+    unknown,
+)
+from mimprobe.zoo.unpickle import stands_in_for
+from mimprobe.zoo.zipped import ZIP, read_zip
 
-TOP_KEYS = ("state_dict", "model")
-"""Where training code puts the tensors inside a checkpoint."""
-
-NOT_VERIFIED = "content not verified: no sha256 is known for it"
+TOP_KEYS = ("state_dict", "model", "teacher")
+"""Where training code puts the tensors inside a checkpoint, the first that is there."""
 
 SHOWN = 6
 """Keys named in an error before it goes on with a count."""
 
+EXPANDED = 16
+"""How many times the size of its file the tensors of a file may claim; views repeat numbers."""
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of every tensor of a file.
+
+@dataclass(frozen=True, eq=False)
+class WeightsFile:
+    """Tensors by name, and everything else a file says about them.
 
     Attributes:
-        matched: tensors that went into the network.
-        dropped: keys left out on purpose, with the reason.
-        verified: how the content was checked; a flipped byte shows only in a known sha256.
+        path: of the file.
+        tensors: below the top key, on the CPU. They may be views of the file: copy what is kept.
+        top_key: `model`, `state_dict`, `teacher`, ...; empty for a flat file.
+        beside: other entries at the top, with what they are, such as `{"epoch": "int 799"}`.
+        metadata: what mimprobe's trainer wrote into a safetensors header; empty in other files.
+        sha256: of the file.
+        checked: how its content was checked; in some formats a flipped byte shows only in a sha256.
     """
 
-    matched: int
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    verified: str = NOT_VERIFIED
-
-    def describe(self) -> dict[str, Any]:
-        """Give the report as data for a manifest."""
-        return {
-            "matched": self.matched,
-            "dropped": dict(self.dropped),
-            "missing": [],
-            "unexpected": [],
-            "verified": self.verified,
-        }
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td><code>{html.escape(key)}</code></td><td>{html.escape(reason)}</td></tr>"
-            for key, reason in self.dropped.items()
-        )
-        return (
-            f"<p>{self.matched} tensors matched, {len(self.dropped)} dropped on purpose, none "
-            f"missing; {html.escape(self.verified)}</p><table>{rows}</table>"
-        )
+    path: Path
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    top_key: str
+    beside: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    sha256: str
+    checked: str
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors by name, and the metadata that mimprobe's trainer writes (else empty).
+def read_weights(path: Path, *, top_key: str | None = None) -> WeightsFile:
+    """Read the tensors of a file.
+
+    Args:
+        path: a PyTorch or safetensors file, told apart by content, not by name.
+        top_key: the entry that holds the tensors; None for the first of `TOP_KEYS` that does, else
+            the file itself; empty for the file itself.
 
     Raises:
-        CheckpointError: no such file, damaged, or a pickle that asks for more than tensors.
+        CheckpointError: there is no such file or entry; or it is something else, damaged, unsafe,
+            or claims more than it has. One line, with what to do.
     """
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"weights file {path} {what}")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"weights file {path} is empty")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return _read_torch(path), {}
+    try:
+        content, sha256, size = _read(path)
+        key, tensors = _state_dict(content.found, top_key)
+        _require_real(tensors, size)
+        beside = _beside(content.found, key) if key else {}
+        metadata = _own_metadata(content)
+    except OSError as error:
+        raise CheckpointError(_one_line(f"{path} {reason(error)}")) from error
+    except CheckpointError as error:
+        raise CheckpointError(_one_line(f"{path} {error}")) from error
+    return WeightsFile(path, tensors, key, beside, metadata, sha256, content.checked)
 
 
 def file_sha256(path: Path) -> str:
@@ -97,85 +103,116 @@ def module_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> int:
-    """Load all tensors into the network and count them.
-
-    Raises:
-        CheckpointError: a key is missing, unexpected, or has another shape; the network is
-            unchanged then.
-    """
-    own = module.state_dict()
-    problems = {
-        "missing in the file": sorted(own.keys() - tensors.keys()),
-        "unexpected in the file": sorted(tensors.keys() - own.keys()),
-        "of another shape": [
-            f"{key} {tuple(tensors[key].shape)} for {tuple(own[key].shape)}"
-            for key in sorted(own.keys() & tensors.keys())
-            if own[key].shape != tensors[key].shape
-        ],
-    }
-    if any(problems.values()):
-        told = "; ".join(f"{len(k)} {name}: {_some(k)}" for name, k in problems.items() if k)
-        raise CheckpointError(
-            f"{what} does not fit the architecture, nothing was loaded: {told}; name another arch"
-        )
-    module.load_state_dict(dict(tensors))
-    return len(tensors)
+def _read(path: Path) -> tuple[Content, str, int]:
+    """Read a file that stays as it is meanwhile, its hash, and its size."""
+    before = require_file(path)
+    with path.open("rb") as file:
+        content = _content(path, file, before.st_size)
+    sha256 = file_sha256(path)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise CheckpointError("changed while it was read; try again when it is complete")
+    return content, sha256, before.st_size
 
 
-def _some(keys: list[str]) -> str:
-    rest = len(keys) - SHOWN
-    return ", ".join(keys[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+def _content(path: Path, file: BinaryIO, size: int) -> Content:
+    head = file.read(HEAD)
+    file.seek(max(size - 8, 0))
+    require_weights(path, head, file.read(8))
+    if head.startswith(ZIP):
+        return read_zip(path, file, size)
+    if head.startswith(PICKLE):
+        return read_old(file, size)
+    if is_safetensors(path, head, size):
+        return read_safetensors(path, head, size)
+    raise unknown(head)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("mimprobe", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
-    except (safetensors.SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole safetensors file ({_first_line(error)}); download it again"
-        ) from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():  # about pickle protocols: what it cannot read, it refuses
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors or is damaged, and was not loaded, because a pickle "
-            f"can run code ({_refused(error)}); save its state_dict as safetensors on a machine "
-            "where you trust it"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole PyTorch file ({_first_line(error)}); download it again"
-        ) from error
-    for key in TOP_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not tensors by name")
-    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+def _state_dict(found: Any, top_key: str | None) -> tuple[str, dict[str, Tensor]]:
+    """Find the state dict in what a file held."""
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"holds {_told(found)}, not tensors by name; save a state dict")
+    if top_key is None:
+        top_key = next((key for key in TOP_KEYS if _has_tensors(found.get(key))), "")
+    inner: Any = found.get(top_key) if top_key else found
+    if top_key and top_key not in found:
+        raise CheckpointError(f"has no entry {top_key!r} at its top; it has {_listed(found)}")
+    if not _has_tensors(inner):
+        raise CheckpointError(_no_tensors(found, top_key))
+    others = {key: value for key, value in inner.items() if not _is_named_tensor(key, value)}
     if others:
         raise CheckpointError(
-            f"{path} holds entries that are not tensors: {_some(others)}; expected a state dict, "
-            f"or one under {' or '.join(map(repr, TOP_KEYS))}"
+            f"holds entries that are not tensors: {_listed(others)}; expected a state dict, or one "
+            f"under {', '.join(map(repr, TOP_KEYS))}"
         )
-    return dict(content)
+    return top_key, {key: value.detach() for key, value in inner.items()}
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _no_tensors(found: Mapping[Any, Any], top_key: str) -> str:
+    where = f"its entry {top_key!r} is {_told(found[top_key])}, and " if top_key else ""
+    named = [repr(str(key)) for key, value in found.items() if _has_tensors(value)]
+    hint = f"tensors lie under {', '.join(named[:SHOWN])}: name that top key" if named else ""
+    return f"holds no tensors by name: {where}it has {_listed(found)}; " + (
+        hint or "save a state dict"
+    )
 
 
-def _refused(error: pickle.UnpicklingError) -> str:
-    """Keep of torch's long advice the one sentence that names the class."""
-    for line in str(error).splitlines():
-        if "GLOBAL" in line or "Unsupported" in line:
-            return line.strip().removeprefix("WeightsUnpickler error: ").split(" was not")[0]
-    return "unreadable pickle"
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(one, Tensor) for one in value.values())
+
+
+def _is_named_tensor(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and isinstance(value, Tensor)
+
+
+def _require_real(tensors: Mapping[str, Tensor], size: int) -> None:
+    """Refuse tensors that repeat few numbers so often that a copy would fill the memory."""
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if claimed > EXPANDED * size:
+        raise CheckpointError(
+            f"claims {claimed:,} bytes of tensors in a file of {size:,}; no checkpoint does"
+        )
+
+
+def _beside(found: Mapping[Any, Any], top_key: str) -> dict[str, str]:
+    return {str(key): _told(value) for key, value in found.items() if key != top_key}
+
+
+def _told(value: Any) -> str:
+    """Say what a value is, in a few words."""
+    stood_for = stands_in_for(value)
+    if stood_for:
+        return stood_for
+    kind = type(value).__name__
+    if isinstance(value, Tensor):
+        return f"tensor of {tuple(value.shape)}"
+    if isinstance(value, bool | int | float):
+        return f"{kind} {value!r}"[:60]
+    if isinstance(value, str):
+        return f"str {value[:50]!r}"
+    if isinstance(value, Mapping | list | tuple | set):
+        return f"{kind} of {len(value)}"
+    return "None" if value is None else kind
+
+
+def _listed(entries: Mapping[Any, Any]) -> str:
+    shown = [f"{key} ({_told(value)})" for key, value in list(entries.items())[:SHOWN]]
+    rest = len(entries) - SHOWN
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "") or "nothing"
+
+
+def _own_metadata(content: Content) -> dict[str, Any]:
+    """Parse what mimprobe's trainer wrote."""
+    text = content.metadata.get("mimprobe", "{}")
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError("has damaged mimprobe metadata; download it again") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError("has damaged mimprobe metadata; download it again")
+    return metadata
+
+
+def _one_line(text: str) -> str:
+    """Keep a message on its line, whatever names a file has inside it."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)

@@ -25,7 +25,8 @@ from mimprobe.hooks import AttentionSeen, capture
 from mimprobe.loop.run import Passes
 from mimprobe.models.geometry import Geometry, patch_distances
 from mimprobe.models.sites import layout
-from mimprobe.zoo.load import LoadedModel, load_model
+from mimprobe.zoo.load import load_model
+from mimprobe.zoo.loaded import LoadedModel
 
 ATTENTION = ("attention_distance", "attention_entropy", "head_kl", "prefix_mass")
 CASES = {"attention": ATTENTION, "attention + cka": (*ATTENTION, "cka")}

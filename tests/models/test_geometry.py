@@ -41,14 +41,18 @@ def test_uniform_attention_in_windows_matches_the_published_oracle(window, patch
     assert mean.item() / 8 == pytest.approx(patches, abs=6e-4)
 
 
-def coordinates_by_hand(grid, window, shift):
-    """Follow every patch through roll, pad and partition, as Swin's block does."""
+def coordinates_by_hand(grid, window, shift, pads_first):
+    """Follow every patch through roll, pad and partition, as Swin does in either library."""
     rows, columns = grid
     height, width = window
     numbers = torch.arange(rows * columns).view(1, rows, columns, 1)
-    rolled = torch.roll(numbers, (-shift[0], -shift[1]), (1, 2))
     pad = (0, 0, 0, -columns % width, 0, -rows % height)
-    padded = torch.nn.functional.pad(rolled, pad, value=-1)[0, :, :, 0]
+    turn = {"shifts": (-shift[0], -shift[1]), "dims": (1, 2)}
+    if pads_first:
+        padded = torch.roll(torch.nn.functional.pad(numbers, pad, value=-1), **turn)
+    else:
+        padded = torch.nn.functional.pad(torch.roll(numbers, **turn), pad, value=-1)
+    padded = padded[0, :, :, 0]
     return [
         padded[top : top + height, left : left + width].flatten().tolist()
         for top in range(0, padded.shape[0], height)
@@ -56,6 +60,7 @@ def coordinates_by_hand(grid, window, shift):
     ]
 
 
+@pytest.mark.parametrize("pads_first", [False, True])
 @pytest.mark.parametrize(
     ("grid", "window", "shift"),
     [
@@ -66,12 +71,12 @@ def coordinates_by_hand(grid, window, shift):
         ((7, 9), (7, 7), (0, 0)),
     ],
 )
-def test_window_distances_and_padding_against_coordinates_by_hand(grid, window, shift):
-    geometry = Geometry(grid, (4, 8), window=window, shift=shift)
+def test_window_distances_and_padding_against_coordinates_by_hand(grid, window, shift, pads_first):
+    geometry = Geometry(grid, (4, 8), window=window, shift=shift, pads_first=pads_first)
     distances = patch_distances(geometry, CPU).view(geometry.windows, geometry.keys, -1)
     windows = windows_of(geometry, CPU)
     padding = windows.by_window(windows.padding)
-    by_hand = coordinates_by_hand(grid, window, shift)
+    by_hand = coordinates_by_hand(grid, window, shift, pads_first)
     assert len(by_hand) == geometry.windows
     for number, patches in enumerate(by_hand):
         for i, one in enumerate(patches):
@@ -92,6 +97,15 @@ def test_masked_pairs_are_those_that_timm_masks(block_class, grid):
     geometry = Geometry(grid, (4, 4), window=block.window_size, shift=block.shift_size)
     hidden = block.get_attn_mask().flatten(0, 1) != 0
     assert torch.equal(windows_of(geometry, CPU).masked, hidden)
+
+
+@pytest.mark.parametrize("grid", [(14, 21), (10, 13), (8, 20)])
+def test_where_padding_is_rolled_along_unmasked_pairs_are_neighbours_in_the_image(grid):
+    geometry = Geometry(grid, (4, 4), window=(7, 7), shift=(3, 3), pads_first=True)
+    windows = windows_of(geometry, CPU)
+    real = ~(windows.masked | windows.padding) & windows.inside[:, None]
+    seen = patch_distances(geometry, CPU)[real]
+    assert seen.max().item() <= math.hypot(6 * 4, 6 * 4) + 1e-4
 
 
 def test_where_nothing_is_padded_unmasked_pairs_are_neighbours_in_the_image():

@@ -10,10 +10,11 @@ import torch
 
 from mimprobe.errors import CardError, CheckpointError, OptionError, UnknownNameError
 from mimprobe.models.sites import layout
-from mimprobe.zoo import card as cards
-from mimprobe.zoo.card import bundled_directory, card_names, find_card, read_card
+from mimprobe.zoo import shelf as shelves
+from mimprobe.zoo.card import read_card
 from mimprobe.zoo.lineup import line_up
 from mimprobe.zoo.load import load_model
+from mimprobe.zoo.shelf import bundled_directory, card_names, find_card
 from mimprobe.zoo.weights import file_sha256
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
@@ -52,7 +53,8 @@ licence = "MIT"
 
 [weights]
 file = "{weights.name}"
-sha256 = "{values["sha256"]}"
+checksum = "sha256:{values["sha256"]}"
+converter = "mimprobe"
 
 [architecture]
 name = "{ARCH}"
@@ -82,7 +84,8 @@ def shelf(network, tmp_path, monkeypatch):
     """A folder of cards in place of the bundled one."""
     write_own_file(network, tmp_path / "small.safetensors")
     write_card(tmp_path, tmp_path / "small.safetensors")
-    monkeypatch.setattr(cards, "bundled_directory", lambda: tmp_path)
+    monkeypatch.setattr(shelves, "bundled_directory", lambda: tmp_path)
+    monkeypatch.setenv("MIMPROBE_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -97,9 +100,10 @@ def test_a_card(shelf, network):
     assert_same_function(loaded.module, network.half().float())
     assert loaded.kind == "mim"
     assert loaded.preprocessing.input_size == (32, 32)
-    assert loaded.load_report.matched == len(network.state_dict())
+    assert set(loaded.load_report.matched) == set(network.state_dict())
+    assert loaded.load_report.renamed["encoder.cls_token"] == "cls_token"
     assert loaded.load_report.dropped == {"mask_token": "used in training only"}
-    assert loaded.load_report.verified == "sha256 as in the card"
+    assert loaded.load_report.checked == "sha256 as published"
     assert not loaded.module.training
     assert "small" in loaded._repr_html_()
 
@@ -109,7 +113,9 @@ def test_a_card_whose_file_has_one_flipped_byte(shelf):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="are not the ones it describes"):
+    with pytest.raises(
+        CheckpointError, match="is not the file that card 'small' describes, or is damaged"
+    ):
         load_model("small", device="cpu")
 
 
@@ -145,7 +151,7 @@ def test_our_own_file_needs_no_arch(network, tmp_path):
     loaded = load_model(tmp_path / "mine.safetensors", device="cpu")
     assert (loaded.name, loaded.kind) == ("mine", "mim")
     assert_same_function(loaded.module, network.half().float())
-    assert "not verified" in loaded.load_report.verified
+    assert "content not verifiable" in loaded.load_report.checked
 
 
 def test_damaged_metadata(network, tmp_path):
@@ -162,22 +168,33 @@ def test_a_file_with_arch_reads_the_classes_off_the_file_and_warns(network, tmp_
     assert loaded.sha256 == file_sha256(tmp_path / "w.pth")
 
 
-def test_a_file_without_arch_asks_for_it(network, tmp_path):
+def test_a_file_that_leaves_a_choice_asks_for_it(tmp_path):
+    network = timm.create_model("vit_small_patch16_224", depth=1, num_heads=12, num_classes=0)
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"does not say its architecture; name a timm model"):
+    with pytest.raises(CheckpointError) as caught:
         load_model(tmp_path / "w.pth")
+    assert str(caught.value) == (
+        f"{tmp_path}/w.pth does not say which network it is: vit_small_patch16_224 with "
+        '{"num_heads": 6} or vit_small_patch16_224 with {"num_heads": 12} would fit; name one with '
+        "arch= and arch_args= (--arch, --arch-args)"
+    )
+    with pytest.warns(UserWarning, match=r"^w\.pth is taken for plain names"):
+        loaded = load_model(tmp_path / "w.pth", arch_args={"num_heads": 12}, device="cpu")
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(loaded.module(images), network.eval()(images))
 
 
 def test_a_file_of_another_architecture_lists_what_does_not_fit(network, tmp_path):
     torch.save(network.state_dict(), tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"does not fit the architecture, nothing was loaded"):
-        load_model(tmp_path / "w.pth", arch="resnet18")
+        load_model(tmp_path / "w.pth", arch="resnet18", arch_args={"num_classes": 7})
     with pytest.raises(CheckpointError, match=r"missing in the file: blocks\.2\."):
         load_model(tmp_path / "w.pth", arch=ARCH, arch_args=SMALL | {"depth": 3})
 
 
 def test_a_path_that_does_not_exist(tmp_path):
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match=r"none\.pth"):
         load_model(tmp_path / "none.pth")
 
 
@@ -195,8 +212,12 @@ def test_timm_without_network_is_one_line(monkeypatch):
     ("changes", "told"),
     [
         (("licence =", "license ="), "lacks licence in the top"),
-        (('sha256 = "', 'sha = "'), r"lacks sha256 in section \[weights\]"),
-        (('kind = "mim"', 'kind = "mims"'), "kind 'mims' is not one of"),
+        (('file = "', 'files = "'), r"lacks file in section \[weights\]"),
+        (('checksum = "', 'sha256 = "'), r"unknown entry in section \[weights\] 'sha256'"),
+        (('checksum = "sha256:', 'checksum = "sha1:'), "checksum 'sha1:"),
+        (('kind = "mim"', 'kind = "mims"'), "unknown kind of training 'mims'; did you mean 'mim'"),
+        (("heads = 3", "heads = true"), "heads must be a whole number, not True"),
+        (('file = "small', 'file = "../small'), "weights.file must be a plain file name"),
         (('name = "small"', 'name = "big"'), "is named 'big', its file 'small'"),
         (("[weights]", "[weights"), "cannot be read"),
     ],
@@ -210,19 +231,22 @@ def test_damaged_cards(shelf, changes, told):
 
 def test_the_bundled_cards_are_whole():
     assert {"simmim-tiny40", "supervised-tiny40"} <= set(card_names())
-    for name in card_names():
+    for name in ("simmim-tiny40", "supervised-tiny40"):
         card = find_card(name)
-        assert card.weights.is_file()
-        assert file_sha256(card.weights) == card.sha256
-        assert card.weights.stat().st_size < 6e6
+        path = card.bundled_weights
+        assert path is not None
+        assert f"sha256:{file_sha256(path)}" == card.weights.checksum
+        assert path.stat().st_size < 6e6
         loaded = load_model(name, device="cpu")
         assert loaded.kind == card.kind
+        count = sum(parameter.numel() for parameter in loaded.module.parameters())
+        assert count == card.parameters
 
 
 def test_bundled_directory_of_an_installed_package(tmp_path, monkeypatch):
     package = tmp_path / "site-packages" / "mimprobe"
     (package / "zoo").mkdir(parents=True)
-    monkeypatch.setattr(cards, "__file__", str(package / "zoo" / "card.py"))
+    monkeypatch.setattr(shelves, "__file__", str(package / "zoo" / "shelf.py"))
     with pytest.raises(CardError, match="the bundled cards are missing"):
         bundled_directory()
     shutil.copytree(tmp_path / "site-packages" / "mimprobe" / "zoo", package / "pretrained")

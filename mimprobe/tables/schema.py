@@ -1,0 +1,91 @@
+"""The schema of a result: the columns of its tables, and the values of every image.
+
+What belongs here: names of columns and kinds. What does not: files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mimprobe.errors import OutputError, UnknownNameError
+
+KINDS = ("supervised", "distilled", "contrastive", "mim", "untrained", "other")
+"""Kinds of training, in the order in which legends list them."""
+
+HEAD_COLUMNS = (
+    "model",
+    "kind",
+    "site",
+    "layer",
+    "head",
+    "metric",
+    "unit",
+    "value",
+    "std",
+    "se",
+    "n",
+)
+"""A per-image metric: one row for each model, layer, head and metric.
+
+`head` is empty in the rows that hold the mean over a layer's heads. `value` is the mean over
+images, `std` the standard deviation over images, `se` its standard error, `n` the images that have
+a value. `layer` counts from 0 in execution order.
+"""
+
+PAIR_COLUMNS = (
+    "model", "kind", "site", "layer", "other_model", "other_kind", "other_site", "other_layer",
+    "metric", "unit", "value", "std", "se", "n", "note",
+)  # fmt: skip
+"""A set-level metric between two layers: `std` is empty, `se` is a jackknife over image groups.
+
+Both orders of a pair are present, so that a heat map is one pivot. `note` says why `se` is empty.
+"""
+
+TEXT_COLUMNS = (
+    "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit", "note",
+)  # fmt: skip
+"""Columns that stay text when read back, even where a model is called `1` or `nan`."""
+
+PER_IMAGE_KEYS = ("model", "site", "layer", "head", "metric")
+"""What identifies a column of `PerImageValues`; a layer mean has head -1."""
+
+
+@dataclass(frozen=True)
+class PerImageValues:
+    """The value of every image: `values[i, c]` belongs to `images[i]` and row c of `columns`."""
+
+    images: tuple[str, ...]
+    columns: pd.DataFrame
+    values: npt.NDArray[np.float32]
+
+    def select(self, **where: object) -> "PerImageValues":
+        """Keep the columns whose keys equal those given, such as `metric="head_kl"`."""
+        for key in where:
+            if key not in PER_IMAGE_KEYS:
+                raise UnknownNameError("per-image key", key, PER_IMAGE_KEYS)
+        keep = np.ones(len(self.columns), dtype=bool)
+        for key, wanted in where.items():
+            keep &= (self.columns[key] == wanted).to_numpy()
+        columns = self.columns[keep].reset_index(drop=True)
+        return PerImageValues(self.images, columns, self.values[:, keep])
+
+
+def join_per_image(parts: Sequence[PerImageValues]) -> PerImageValues:
+    """Put the columns of several analyzers, measured on the same images, beside each other.
+
+    Raises:
+        OutputError: they are not of the same images.
+    """
+    filled = [part for part in parts if len(part.columns)]
+    if not filled:
+        empty = pd.DataFrame(columns=list(PER_IMAGE_KEYS))
+        return PerImageValues((), empty, np.empty((0, 0), dtype=np.float32))
+    if any(part.images != filled[0].images for part in filled):
+        raise OutputError("per-image values of different images cannot be joined")
+    columns = pd.concat([part.columns for part in filled], ignore_index=True)
+    return PerImageValues(
+        filled[0].images, columns, np.concatenate([part.values for part in filled], axis=1)
+    )

@@ -1,0 +1,369 @@
+"""Good files with one fault each: they load to the same numbers, or end in one line.
+
+A swap of two tensors of one shape is not among the faults: only a checksum could tell.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from zoo.sources.made_files import images, numbers, write, write_card
+from zoo.sources.resnet_formats import moco, moco_head, resnet
+from zoo.sources.swin_formats import Sizes, mmpretrain_swin, swin, swinv2
+from zoo.sources.vit_formats import Shapes, beit, linear, mae_decoder, simmim, vit
+
+from mimprobe.errors import CheckpointError, MimprobeError
+from mimprobe.zoo.build import create
+from mimprobe.zoo.convert import CONVERTERS
+from mimprobe.zoo.fill import fill
+from mimprobe.zoo.load import load_model
+from mimprobe.zoo.weights import file_sha256
+
+SWIN = Sizes(width=8, heads=(1, 2), window=2, side=16, depths=(1, 2), hidden=2)
+VIT = {"width": 192, "depth": 2, "grid": 2, "patch": 4, "hidden": 64}
+BEIT = {"width": 12, "depth": 2, "heads": 3, "grid": 3, "patch": 4, "hidden": 16}
+RESNET = {"layers": (1, 1, 1, 1), "planes": (4, 4, 4, 4)}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A good file, and how it is loaded."""
+
+    shapes: Shapes
+    converter: str
+    side: int
+    top_key: str = "model"
+    card: dict[str, Any] = field(default_factory=dict)
+    input_size: int | None = None
+
+
+SWIN_CARD = {
+    "architecture": "swin_base_patch4_window7_224", "heads": SWIN.heads, "prefix": 0,
+    "arguments": {"img_size": 16, "window_size": 2, "embed_dim": 8, "depths": SWIN.depths,
+                  "num_heads": SWIN.heads, "mlp_ratio": 2.0, "num_classes": 0},
+}  # fmt: skip
+VIT_CARD = {
+    "architecture": "vit_tiny_patch16_224", "heads": 3, "prefix": 1,
+    "arguments": {"img_size": 8, "patch_size": 4, "depth": 2, "mlp_ratio": 64 / 192,
+                  "num_classes": 0},
+}  # fmt: skip
+RESNET_CARD = {
+    "architecture": "resnet50", "heads": 0, "prefix": 0,
+    "arguments": {"layers": (1,) * 4, "channels": (4,) * 4, "num_classes": 0},
+}  # fmt: skip
+DECODER = mae_decoder(encoder=192, width=8, depth=1, grid=2, patch=4)
+BASES = {
+    "SimMIM ViT": Base(simmim(beit(**BEIT, mask_token=True), features=12, stride=4), "simmim", 12),
+    "SimMIM ViT fine-tuned": Base(
+        beit(**BEIT, shared=False, final="fc_norm", top=linear("head", 12, 5)), "as_is", 12
+    ),
+    "MAE": Base(vit(**VIT) | DECODER, "mae", 8),
+    "Swin": Base(swin(SWIN, classes=5), "swin", 16),
+    "SwinV2": Base(swinv2(SWIN, classes=5), "swin", 16),
+    "mmpretrain": Base(mmpretrain_swin(SWIN), "mmpretrain_swin", 16, "state_dict"),
+    "MoCo by card": Base(
+        moco(resnet(**RESNET), moco_head(2, 16), queue=4), "moco", 32, "state_dict", RESNET_CARD
+    ),
+    "Swin by card, resized": Base(
+        simmim(swin(SWIN, mask_token=True), features=16, stride=8), "simmim", 16, card=SWIN_CARD,
+        input_size=8,
+    ),
+    "MAE by card, resized": Base(vit(**VIT) | DECODER, "mae", 8, card=VIT_CARD, input_size=12),
+}  # fmt: skip
+
+
+class Good:
+    """A base written, loaded and run once."""
+
+    def __init__(self, base: Base, folder: Any) -> None:
+        self.base, self.folder = base, folder
+        self.state = {name: representable(t) for name, t in numbers(base.shapes).items()}
+        if base.card:
+            write_card(folder, "made", file="made.pth", converter=base.converter, side=base.side,
+                       top_key=base.top_key, **base.card)  # fmt: skip
+        self.x = images(base.input_size or base.side, 1).float()
+        self.loaded = self.load({base.top_key: self.state, "epoch": 3})
+        self.output = self.run(self.loaded)
+        assert self.output.std() > 0.1
+        self.dropped = set(self.loaded.load_report.dropped)
+
+    def load(self, content: Any) -> Any:
+        path = write(self.folder / "made.pth", content)
+        more = {"card": "made", "input_size": self.base.input_size} if self.base.card else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return load_model(path, device="cpu", **more)
+
+    def run(self, loaded: Any) -> Any:
+        with torch.no_grad():
+            return loaded.module.forward_features(self.x)
+
+
+def representable(tensor):
+    """Round to what float16 and bfloat16 hold exactly, so that another type changes nothing."""
+    if not tensor.is_floating_point():
+        return tensor
+    return ((tensor * 64).round() / 64).clamp(-2, 2)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    made: dict[str, Good] = {}
+    folder = tmp_path_factory.mktemp("cards")
+    with pytest.MonkeyPatch.context() as patch:
+
+        def of(name):
+            own = folder / name.replace(" ", "-")
+            own.mkdir(exist_ok=True)
+            patch.setenv("MIMPROBE_CARDS", str(own))
+            patch.setenv("MIMPROBE_CACHE", str(own))
+            if name not in made:
+                made[name] = Good(BASES[name], own)
+            return made[name]
+
+        yield of
+
+
+# Faults: each takes the state and a `draw`, and changes the state.
+
+
+def remove(state, draw):
+    del state[draw(st.sampled_from(sorted(state)))]
+
+
+def rename(state, draw):
+    name = draw(st.sampled_from(sorted(state)))
+    changes = (
+        lambda key: key + "_", lambda key: "module." + key, lambda key: key.upper(),
+        lambda key: key.replace(".0.", ".1.", 1), lambda key: key.replace(".0.", ".7.", 1),
+        lambda key: key.replace(".", "", 1), lambda key: "encoder." + key, lambda _: "",
+        lambda key: key.partition(".")[2], lambda key: key.replace(".1.", ".01.", 1),
+    )  # fmt: skip
+    change = draw(st.sampled_from(changes))
+    tensor = state.pop(name)
+    state[change(name)] = tensor
+
+
+def swap(state, draw):
+    one = draw(st.sampled_from(sorted(state)))
+    others = sorted(name for name in state if state[name].shape != state[one].shape)
+    other = draw(st.sampled_from(others))
+    state[one], state[other] = state[other], state[one]
+
+
+def reshape(state, draw):
+    name = draw(st.sampled_from(sorted(state)))
+    tensor = state[name]
+    ways = [
+        tensor[None], tensor.flatten()[None, None], tensor.flatten()[:0], tensor.flatten()[0],
+        torch.cat([tensor[None], tensor[None]]), tensor.expand(2, 3, *tensor.shape),
+        torch.zeros(0, 0), torch.zeros(1, 0, 3, 3),
+    ]  # fmt: skip
+    for axis, size in enumerate(tensor.shape):
+        ways += [tensor.narrow(axis, 0, length) for length in {0, 1, size - 1} - {size}]
+        ways.append(torch.cat([tensor, tensor], axis))
+    different = [way for way in ways if way.shape != tensor.shape]
+    state[name] = draw(st.sampled_from(different)).clone()
+
+
+def damage(state, draw):
+    floats = sorted(name for name, tensor in state.items() if tensor.is_floating_point())
+    name = draw(st.sampled_from(floats))
+    tensor = state[name] = state[name].clone()
+    place = draw(st.integers(0, tensor.numel() - 1))
+    tensor.view(-1)[place] = draw(st.sampled_from([float("nan"), float("inf"), -float("inf")]))
+
+
+TYPES = (
+    torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+    torch.complex64, torch.int64, torch.int8, torch.uint8, torch.bool, torch.uint16,
+)  # fmt: skip
+
+
+def retype(state, draw):
+    name = draw(st.sampled_from(sorted(state)))
+    kind = draw(st.sampled_from(TYPES))
+    tensor = state[name]
+    if "float8" in str(kind):  # holds other numbers: so let the numbers be what it holds
+        tensor = torch.ones_like(tensor)
+    state[name] = tensor.to(kind)
+    return name
+
+
+def add(state, draw):
+    names = ("extra", "blocks.0.extra", "layers.0.blocks.0.attn.extra", "blocks.9.norm1.weight",
+             "encoder.encoder.norm.weight", "norm.weight.bias", "head.weight", "lm_head.weight",
+             "decoder.9.weight", "fc.weight", "module.encoder_k.fc.weight", "pos_embed",
+             "backbone.norm.weight", "rel_pos_bias.relative_position_index", "q_bias", " ",
+             "layers.5.downsample.norm.bias", "new\nline", "encoder.rel_pos_bias.x")  # fmt: skip
+    name = draw(st.sampled_from([name for name in names if name not in state]))
+    shape = draw(st.sampled_from([(), (1,), (12,), (5, 12), (1, 10, 12)]))
+    state[name] = torch.ones(shape)
+
+
+def add_another_thing(state, draw):
+    things = (1, "text", None, [1.0], {"a": 1}, {"b": torch.ones(1)}, (), b"bytes", 1.5)
+    key = draw(st.sampled_from(["_metadata", "extra", 7, "norm.weight", ("a", 1)]))
+    state[key] = draw(st.sampled_from(things))
+
+
+FAULTS = (remove, rename, swap, reshape, damage, retype, add, add_another_thing)
+
+
+def one_line(error):
+    assert isinstance(error, MimprobeError)
+    assert "\n" not in str(error)
+    assert str(error).strip()
+
+
+@settings(
+    max_examples=30, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+@pytest.mark.parametrize("name", BASES)
+@given(data=st.data())
+def test_one_fault_in_the_tensors(good, name, data):
+    base = good(name)
+    state = dict(base.state)
+    fault = data.draw(st.sampled_from(FAULTS), label="fault")
+    changed = fault(state, data.draw)
+    try:
+        loaded = base.load({base.base.top_key: state})
+    except MimprobeError as error:
+        one_line(error)
+        assert_left_as_found(base, state)
+        return
+    if fault is retype and "float8" in str(state[changed].dtype) and changed not in base.dropped:
+        return
+    torch.testing.assert_close(base.run(loaded), base.output, rtol=0, atol=0)
+
+
+def assert_left_as_found(base, state):
+    """A network is filled whole or not at all."""
+    if not all(isinstance(one, torch.Tensor) for one in state.values()):
+        return
+    module = base.loaded.module
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    try:
+        converted = CONVERTERS[base.base.converter](state)
+        fill(module, converted, "made", resize=base.base.input_size is not None)
+    except MimprobeError as error:
+        one_line(error)
+    after = module.state_dict()
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+
+
+@pytest.mark.parametrize("name", ["SimMIM ViT", "MoCo by card", "mmpretrain"])
+@pytest.mark.parametrize("key", ["state_dict", "model", "teacher", "weights", "net", "", "x.y"])
+def test_another_top_key(good, name, key):
+    base = good(name)
+    try:
+        loaded = base.load({key: base.state, "epoch": 3})
+    except MimprobeError as error:
+        one_line(error)
+        assert base.base.card or key not in ("state_dict", "model", "teacher")
+        return
+    torch.testing.assert_close(base.run(loaded), base.output, rtol=0, atol=0)
+
+
+CONTENTS = {
+    "two top keys": lambda state: {"state_dict": state, "model": {"other": torch.ones(2)}},
+    "empty": lambda state: {"model": {}},
+    "nothing": lambda state: {},
+    "nested once more": lambda state: {"model": {"model": state}},
+    "a list": lambda state: [state],
+    "a tensor": lambda state: torch.ones(3),
+    "a number": lambda state: 3,
+    "flat with more": lambda state: {**state, "epoch": 3},
+    "pairs": lambda state: list(state.items()),
+    "numbers for names": lambda state: dict(enumerate(state.values())),
+    "arrays": lambda state: {"model": {key: tensor.tolist() for key, tensor in state.items()}},
+    "meta": lambda state: {"model": {k: t.to("meta") for k, t in state.items()}},
+    "sparse": lambda state: {"model": {k: t.to_sparse() for k, t in state.items()}},
+    "parameters": lambda state: {
+        "model": {k: torch.nn.Parameter(t, requires_grad=t.is_floating_point())
+                  for k, t in state.items()}
+    },
+    "one storage": lambda state: {"model": views_of_one(state)},
+}  # fmt: skip
+
+
+def views_of_one(state):
+    """All floating-point tensors as parts of one memory, the last ones first."""
+    floats = [name for name, tensor in state.items() if tensor.is_floating_point()][::-1]
+    memory = torch.cat([state[name].flatten() for name in floats])
+    parts = dict(zip(floats, memory.split([state[name].numel() for name in floats]), strict=True))
+    return {k: parts[k].view(t.shape) if k in parts else t for k, t in state.items()}
+
+
+@pytest.mark.parametrize("what", CONTENTS)
+def test_another_structure(good, what):
+    base = good("SimMIM ViT")
+    try:
+        loaded = base.load(CONTENTS[what](base.state))
+    except MimprobeError as error:
+        one_line(error)
+        assert what not in ("parameters", "one storage")
+        return
+    torch.testing.assert_close(base.run(loaded), base.output, rtol=0, atol=0)
+
+
+@settings(max_examples=15, deadline=None, database=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(data=st.data())
+def test_with_a_checksum_on_the_card_every_change_is_found(good, data):
+    """Also a swap of two tensors of one shape, which nothing else can tell."""
+    base = good("MoCo by card")
+    path = base.folder / "made.toml"
+    whole = write(base.folder / "made.pth", {"state_dict": base.state})
+    text = path.read_text()
+    checked = text.replace('checksum = ""', f'checksum = "sha256:{file_sha256(whole)}"')
+    state = dict(base.state)
+    fault = data.draw(st.sampled_from([swap_alike, *FAULTS]), label="fault")
+    fault(state, data.draw)
+    try:
+        path.write_text(checked)
+        with pytest.raises(CheckpointError) as caught:
+            base.load({"state_dict": state})
+        one_line(caught.value)
+        base.load({"state_dict": base.state})
+    finally:
+        path.write_text(text)
+
+
+def swap_alike(state, draw):
+    one, other = draw(st.sampled_from([
+        ("module.encoder_q.bn1.weight", "module.encoder_q.bn1.bias"),
+        ("module.encoder_q.layer1.0.bn1.running_mean", "module.encoder_q.layer2.0.bn1.bias"),
+    ]))  # fmt: skip
+    assert state[one].shape == state[other].shape
+    state[one], state[other] = state[other], state[one]
+
+
+@pytest.mark.parametrize("fault", ["scalar head", "no axes", "empty head"])
+def test_a_fault_in_a_file_that_is_loaded_with_an_arch(tmp_path, fault):
+    state = numbers(vit(**VIT, heads=linear("head", 192, 5)))
+    if fault == "scalar head":
+        state["head.weight"] = torch.tensor(1.0)
+    elif fault == "no axes":
+        state["pos_embed"] = torch.tensor(1.0)
+    else:
+        state["head.weight"] = torch.zeros(0, 192)
+    path = write(tmp_path / "w.pth", {"model": state})
+    arguments = {k: v for k, v in VIT_CARD["arguments"].items() if k != "num_classes"}
+    for size in (None, 12):
+        with pytest.raises(MimprobeError) as caught, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load_model(path, arch="vit_tiny_patch16_224", arch_args=arguments, input_size=size,
+                       device="cpu")  # fmt: skip
+        one_line(caught.value)
+
+
+def test_the_faults_of_our_own_files_are_in_test_own_files():
+    """A marker for readers: mimprobe's own format has its metadata besides."""
+    assert json.loads("{}") == {}
