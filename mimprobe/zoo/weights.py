@@ -35,6 +35,9 @@ TOP_KEYS = ("state_dict", "model", "teacher")
 SHOWN = 6
 """Keys named in an error before it goes on with a count."""
 
+LONGEST = 1000
+"""Letters of an error; a file can have names of any length inside it."""
+
 EXPANDED = 16
 """How many times the size of its file the tensors of a file may claim; views repeat numbers."""
 
@@ -81,9 +84,9 @@ def read_weights(path: Path, *, top_key: str | None = None) -> WeightsFile:
         beside = _beside(content.found, key) if key else {}
         metadata = _own_metadata(content)
     except OSError as error:
-        raise CheckpointError(_one_line(f"{path} {reason(error)}")) from error
+        raise CheckpointError(f"{_one_line(str(path))} {_one_line(reason(error))}") from error
     except CheckpointError as error:
-        raise CheckpointError(_one_line(f"{path} {error}")) from error
+        raise CheckpointError(f"{_one_line(str(path))} {_one_line(str(error))}") from error
     return WeightsFile(path, tensors, key, beside, metadata, sha256, content.checked)
 
 
@@ -150,7 +153,7 @@ def _state_dict(found: Any, top_key: str | None) -> tuple[str, dict[str, Tensor]
 
 def _no_tensors(found: Mapping[Any, Any], top_key: str) -> str:
     where = f"its entry {top_key!r} is {_told(found[top_key])}, and " if top_key else ""
-    named = [repr(str(key)) for key, value in found.items() if _has_tensors(value)]
+    named = [repr(str(key)[:60]) for key, value in found.items() if _has_tensors(value)]
     hint = f"tensors lie under {', '.join(named[:SHOWN])}: name that top key" if named else ""
     return f"holds no tensors by name: {where}it has {_listed(found)}; " + (
         hint or "save a state dict"
@@ -196,7 +199,7 @@ def _told(value: Any) -> str:
 
 
 def _listed(entries: Mapping[Any, Any]) -> str:
-    shown = [f"{key} ({_told(value)})" for key, value in list(entries.items())[:SHOWN]]
+    shown = [f"{str(key)[:60]} ({_told(value)})" for key, value in list(entries.items())[:SHOWN]]
     rest = len(entries) - SHOWN
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "") or "nothing"
 
@@ -214,5 +217,6 @@ def _own_metadata(content: Content) -> dict[str, Any]:
 
 
 def _one_line(text: str) -> str:
-    """Keep a message on its line, whatever names a file has inside it."""
+    """Keep a message on its line and short, whatever names a file has inside it."""
+    text = text if len(text) <= LONGEST else text[:LONGEST] + " ..."
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)

@@ -1,5 +1,6 @@
 """What a pickle may do: other classes are refused by name, and nothing ever runs."""
 
+import argparse
 import collections
 import functools
 import operator
@@ -23,6 +24,8 @@ from zoo.weight_files import (
     state_dict,
 )
 
+from mimprobe.zoo.weights import read_weights
+
 
 @FORMS
 def test_a_class_that_nobody_knows_is_named_and_not_imported(tmp_path, form):
@@ -35,6 +38,17 @@ def test_a_class_that_nobody_knows_is_named_and_not_imported(tmp_path, form):
         "code; on a machine where you trust it, save its state_dict() alone"
     )
     assert "strange" not in sys.modules
+
+
+@FORMS
+def test_a_name_of_any_length_fits_the_line(tmp_path, form):
+    program = b"c" + b"a" * 500 + b"\n" + b"b" * 500 + b"\n"
+    line = refusal(around(emptied(program), tmp_path / "w.pth", form))
+    assert line.startswith("asks for aaa")
+    assert len(line) < 1100
+    longer = b"c" + b"a" * 600 + b"\nb\n"
+    line = refusal(around(emptied(longer), tmp_path / "w.pth", form))
+    assert line == "is damaged: its pickle cannot be followed; download it again"
 
 
 @FORMS
@@ -146,6 +160,8 @@ def emptied(text):
         (b"cyacs.config\nCfgNode\nK\x01K\x02s", "fills something that is no mapping"),
         (b"cyacs.config\nCfgNode\n}b", "gives a state to a name"),
         (b"]}b", "gives a state to a list"),
+        (b"}(K\x01u", "is damaged: its pickle cannot be followed"),
+        (b"(K\x01", "holds int 1, not tensors by name"),
         (b"cyacs.config\nCfgNode\n)\x81K\x01b", "is damaged"),
         (b"cyacs.config\nCfgNode\n)\x81N}\x86b", "gives a state to a mapping"),
         (b"K\x01)R", "calls what is no class"),
@@ -192,7 +208,32 @@ def test_programs_written_by_hand(tmp_path, form, program, told):
 )
 def test_calls_that_torch_allows_and_no_checkpoint_makes(tmp_path, form, call):
     path = around(program_of({"model": {"w": call}}), tmp_path / "w.pth", form)
-    assert "download it again" in refusal(path) or "was not loaded" in refusal(path)
+    line = refusal(path)
+    assert "with arguments that do not fit" in line or "was not loaded" in line, line
+
+
+@FORMS
+def test_a_tensor_with_attributes_is_rebuilt_by_nothing_else(tmp_path, form):
+    """Torch calls what the arguments name, without looking whether it may be called."""
+    rebuild, path = torch._tensor._rebuild_from_type_v2, tmp_path / "w.pth"
+    inner = (Memory(form), 0, (2,), (1,), False, collections.OrderedDict())
+    plain = torch._utils._rebuild_tensor_v2
+    good = Call(rebuild, plain, torch.Tensor, inner, {"x": 1})
+    around(program_of({"w": good}), path, form, [b"\0" * 8])
+    assert torch.equal(read_weights(path).tensors["w"], torch.zeros(2))
+    deep = inner
+    for _ in range(100):
+        deep = (rebuild, torch.Tensor, deep, {})
+    for wrong in (
+        Call(rebuild, bytearray, torch.Tensor, (10**13,), {}),
+        Call(rebuild, rebuild, torch.Tensor, deep, {}),
+        Call(rebuild, plain, argparse.Namespace, inner, {}),
+        Call(rebuild, plain, "torch.Tensor", inner, {}),
+    ):
+        around(program_of({"w": wrong}), path, form, [b"\0" * 8])
+        assert refusal(path) == (
+            "asks for a tensor with arguments that do not fit; download it again"
+        )
 
 
 def twice(start, instruction, times):

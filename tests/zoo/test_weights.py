@@ -177,6 +177,7 @@ def test_entries_that_are_no_tensors_are_named(tmp_path):
         (OrderedDict(), "holds no tensors by name: it has nothing"),
         ({"model": {}}, "holds no tensors by name: it has model (dict of 0)"),
         ({"a\nb": 1, "\x1b[31m": 2}, "by name: it has a\N{REPLACEMENT CHARACTER}b"),
+        ({"a" * 10**6: 0.5, "b": 1}, f"it has {'a' * 60} (float 0.5), b (int 1); save a state"),
         ({"a": 10**600}, "holds no tensors by name: it has a (int 1000"),
     ],
 )  # fmt: skip

@@ -172,6 +172,7 @@ def test_a_compressed_zip_of_honest_size(tmp_path):
         ({"count": -4}, {"shape": (4,)}, "asks for a storage with arguments that do not fit"),
         ({"count": 4.0}, {"shape": (4,)}, "asks for a storage with arguments that do not fit"),
         ({"count": 4, "key": 0}, {"shape": (4,)}, "asks for a storage with arguments that do not"),
+        ({"count": 4, "what": "module"}, {"shape": (4,)}, "asks for a storage with arguments"),
         ({"count": 4}, {"shape": (5,)}, "claims a tensor of shape (5,) that reaches beyond"),
         ({"count": 4}, {"shape": (4,), "offset": 1}, "that reaches beyond the memory the file has"),
         ({"count": 4}, {"shape": (2, 2), "stride": (3, 1)}, "that reaches beyond"),

@@ -92,8 +92,8 @@ class Call:
 class Memory:
     """Pickles as a reference to a storage, with whatever size it claims."""
 
-    def __init__(self, form, key="0", count=2, kind="FloatStorage", view=None):
-        self.claim = ("storage", getattr(torch, kind), key, "cpu", count)
+    def __init__(self, form, key="0", count=2, kind="FloatStorage", view=None, what="storage"):
+        self.claim = (what, getattr(torch, kind), key, "cpu", count)
         self.claim += () if form == ZIP else (view,)
 
 

@@ -183,3 +183,24 @@ def test_mmpretrain_swin_with_unfolds_order(cards, size, how):
     assert (expected - other).abs().max() > 0.1
     assert_same_tokens(loaded, x, expected)
     assert loaded.kind == "mim"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_swin_in_timms_own_names(tmp_path, version):
+    """A stage of timm's begins with its down-sampling: nothing moves."""
+    state = numbers((swin if version == 1 else swinv2)(SHRINKING, classes=10))
+
+    def timms(name):
+        if name.startswith("head."):
+            return name.replace("head.", "head.fc.", 1)
+        stage = int(name[7]) if ".downsample." in name else -1
+        return name.replace(f"layers.{stage}.", f"layers.{stage + 1}.", 1)
+
+    renamed = {timms(name): tensor for name, tensor in state.items()}
+    loaded = load(write(tmp_path / "w.pth", renamed))
+    plain = plain_swin.swin if version == 1 else plain_swin.swinv2
+    expected = plain(
+        inside(state, ""), images(SHRINKING.side), heads=SHRINKING.heads, window=SHRINKING.window
+    )
+    assert_same_tokens(loaded, images(SHRINKING.side), expected)
+    assert loaded.load_report.renamed == {}
