@@ -10,12 +10,13 @@ the tables are compared with a float64 definition computed from the captured map
 
 import argparse
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -169,7 +170,9 @@ def peak_memory(case: str) -> float:
     run = measured_pass(model, make_analyzers(CASES[case]), images) if case != "bare" else None
     for _ in range(6):
         bare_pass(model, images) if run is None else run()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: that one is handed down to a child by the process that started it.
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
 if __name__ == "__main__":

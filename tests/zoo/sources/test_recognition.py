@@ -176,6 +176,27 @@ def test_swinv2_without_its_stored_tables_is_refused_with_its_candidates():
     assert settled.arguments["window_size"] == 16
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "shape"),
+    [
+        ("swinv2_base_window8_256", "layers.0.blocks.0.attn.relative_coords_table", (1, 7, 7, 2)),
+        ("swinv2_base_window8_256", "layers.0.blocks.0.attn.relative_coords_table",
+         (1, 1, 15, 15, 2)),
+        ("swinv2_base_window8_256", "layers.0.blocks.1.attn_mask", (128, 64, 64)),
+        ("swinv2_base_window8_256", "layers.0.blocks.1.attn_mask", (16, 64, 64)),
+        ("swin_base", "layers.0.blocks.1.attn_mask", (128, 49, 49)),
+        ("swin_base", "layers.0.blocks.1.attn_mask", (256, 49, 49)),
+        ("simmim_swin_large_800ep", "encoder.layers.0.blocks.1.attn_mask", (17, 144, 144)),
+    ],
+)  # fmt: skip
+def test_stored_tables_that_contradict_each_other_are_no_guide(name, part, shape):
+    """They alone tell a SwinV2's window and a Swin's input size: one wrong table, another net."""
+    real = REAL[name].shapes
+    assert part in real
+    with pytest.raises(CheckpointError):
+        recognise(as_file(without_memory({**real, part: shape})))
+
+
 def test_vit_huge_has_patches_of_14_pixels():
     found = recognise(as_file(without_memory(vit(**H))))
     assert found.network.arguments["patch_size"] == 14

@@ -9,7 +9,15 @@ from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from timm.models import beit as timm_beit
 from timm.models import swin_transformer, vision_transformer
 from zoo.sources import plain_swin, plain_vit
-from zoo.sources.made_files import assert_same_tokens, images, inside, load, numbers, write
+from zoo.sources.made_files import (
+    assert_same_tokens,
+    images,
+    inside,
+    load,
+    numbers,
+    write,
+    write_card,
+)
 from zoo.sources.swin_formats import Sizes, swin, swinv2
 from zoo.sources.vit_formats import beit, linear, mae_decoder, simmim, vit
 
@@ -145,6 +153,22 @@ def test_nothing_is_resized_that_the_user_did_not_ask_for(tmp_path, kind):
         state[name] = state[name][:-1]
     with pytest.raises(CheckpointError):
         load(write(tmp_path / "w.pth", {"model": state}))
+
+
+@pytest.mark.parametrize("named", ["arch", "card"])
+def test_a_network_of_another_size_is_not_filled_by_resizing_unasked(tmp_path, monkeypatch, named):
+    path = write(tmp_path / "made.pth", {"model": numbers(vit(**WIDE))})
+    arguments = {"img_size": 40, "patch_size": 8, "depth": 1, "mlp_ratio": 96 / 768}
+    monkeypatch.setenv("MIMPROBE_CARDS", str(tmp_path))
+    write_card(
+        tmp_path, "made", file="made.pth", architecture="vit_base_patch16_224", heads=12, prefix=1,
+        converter="mae", side=40, arguments=arguments | {"num_classes": 0},
+    )  # fmt: skip
+    more = {"card": "made"}
+    if named == "arch":
+        more = {"arch": "vit_base_patch16_224", "arch_args": arguments}
+    with pytest.raises(CheckpointError, match=r"1 of another shape: pos_embed \(1, 10, 768\)"):
+        load(path, **more)
 
 
 def far_apart(table, side):

@@ -66,14 +66,14 @@ WAYS = pytest.mark.parametrize(
 @WAYS
 def test_simmim_swin(cards, size, how):
     sizes = SIZES[size]
-    state = numbers(simmim(swin(sizes, mask_token=True), features=8 * stride(sizes) // 4, stride=stride(sizes)))
+    state = numbers(
+        simmim(swin(sizes, mask_token=True), features=8 * stride(sizes) // 4, stride=stride(sizes))
+    )
     path = write_microsoft(cards / "small.pth", state)
     card(cards, sizes, converter="simmim")
     loaded = loaded_by(how, path)
     plain = inside(state, "encoder.")
-    expected = plain_swin.swin(
-        plain, images(sizes.side), heads=sizes.heads, window=sizes.window
-    )
+    expected = plain_swin.swin(plain, images(sizes.side), heads=sizes.heads, window=sizes.window)
     assert_same_tokens(loaded, images(sizes.side), expected)
     assert loaded.kind == "mim"
     assert loaded.preprocessing.input_size == (sizes.side, sizes.side)

@@ -131,7 +131,9 @@ def test_1_only_what_the_card_allows_may_be_missing_or_left_over(cards):
 
 
 def test_2_known_classes_are_mapped_within_the_load_only(tmp_path):
-    state = numbers(simmim(beit(width=24, depth=1, heads=3, grid=3, patch=8), features=24, stride=8))
+    state = numbers(
+        simmim(beit(width=24, depth=1, heads=3, grid=3, patch=8), features=24, stride=8)
+    )
     safe, known = torch.serialization.get_safe_globals(), set(sys.modules)
     for old in (True, False):
         path = write_microsoft(tmp_path / "w.pth", state, old_format=old)

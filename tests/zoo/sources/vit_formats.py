@@ -52,7 +52,7 @@ def vit(
     heads: Shapes | None = None,
 ) -> Shapes:
     """DeiT, DINO and MAE's encoder: `prefix` tokens, then `pos_embed` for all of them."""
-    shapes: Shapes = {name: (1, 1, width) for name in prefix}
+    shapes: Shapes = dict.fromkeys(prefix, (1, 1, width))
     shapes["pos_embed"] = (1, grid**2 + len(prefix), width)
     shapes |= {"patch_embed.proj.weight": (width, 3, patch, patch)}
     shapes |= {"patch_embed.proj.bias": (width,)}
