@@ -19,12 +19,18 @@ def main() -> None:
     try:
         status = group.main(prog_name="mimprobe", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        status = error.exit_code
+        status = _fail(f"{error.format_message()}; see --help".replace(".;", ";"), error.exit_code)
     except MimprobeError as error:
         status = _fail(str(error), 2)
     except (KeyboardInterrupt, click.Abort):
-        status = _fail("interrupted; no unfinished result was left", 130)
+        status = _fail("interrupted; what stands without a manifest.json is no result", 130)
+    except MemoryError:
+        status = _fail("out of memory; choose a smaller --batch-size", 2)
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        first = str(error).splitlines()[0]
+        status = _fail(f"out of memory; choose a smaller --batch-size ({first})", 2)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         status = _fail(f"{error.strerror or error}{where}", 2)

@@ -61,7 +61,7 @@ class Cka:
         return places.feature_sites
 
     def begin(self, places: Mapping[str, Layout], n_images: int) -> None:
-        """Fix the order of the layers.
+        """Fix the order of the layers, and forget an earlier run.
 
         Raises:
             OptionError: fewer than four images.
@@ -71,7 +71,7 @@ class Cka:
                 f"cka needs at least {LEAST_IMAGES} images, here are {n_images}; show more images, "
                 "or choose other analyzers"
             )
-        self._images = n_images
+        self._images, self._stream = n_images, None
         self._places = tuple(
             Place(model, site, place[site].layer)
             for model, place in places.items()

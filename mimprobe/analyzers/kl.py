@@ -1,5 +1,7 @@
 """Kullback-Leibler divergence between the heads of a layer, by head."""
 
+import torch
+
 from mimprobe.analyzers.analyzer import Measured
 from mimprobe.analyzers.per_image import PerImageAnalyzer, attention_of
 from mimprobe.analyzers.view import View
@@ -23,6 +25,10 @@ class HeadKL(PerImageAnalyzer):
         self.prefix = prefix
 
     def measure(self, view: View) -> Measured:
-        """Give the mean divergence from each head to the others; NaN where there is one head."""
+        """Give the mean divergence from each head to the others; NaN where there is none.
+
+        A head of which no row was kept has no divergence, and counts for no other head.
+        """
         pairs = attention_of(view).products(self.prefix).head_kl()
-        return {self.name: pairs.sum(-1) / (pairs.shape[-1] - 1)}
+        itself = torch.eye(pairs.shape[-1], dtype=torch.bool, device=pairs.device)
+        return {self.name: pairs.masked_fill(itself, torch.nan).nanmean(-1)}

@@ -53,7 +53,8 @@ class PerImageAnalyzer(ABC):
         return places.attention_sites
 
     def begin(self, places: Mapping[str, Layout], n_images: int) -> None:  # noqa: ARG002
-        """Note at which layer each site stands."""
+        """Note at which layer each site stands, and forget an earlier run."""
+        self._columns, self._values = {}, {}
         self._layers = {
             model: {name: place[name].layer for name in self.sites(place)}
             for model, place in places.items()

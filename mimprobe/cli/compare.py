@@ -71,7 +71,8 @@ def _measure(options: ProbeOptions) -> "Result":
 
     check_output(options.output, overwrite=options.overwrite)
     names = options.analyzers.split(",") if options.analyzers else None
-    tools = make_analyzers(names and [name.strip() for name in names])
+    chosen = names and [name.strip() for name in names]
+    make_analyzers(chosen)  # a wrong name is better found now than after the models are loaded
     image_set = open_images(
         options.images,
         limit=options.limit,
@@ -81,7 +82,7 @@ def _measure(options: ProbeOptions) -> "Result":
     return probe(
         read_models(options),
         image_set,
-        analyzers=tools,
+        analyzers=chosen,
         kinds=read_pairs(options.kinds, "kind"),
         batch_size=options.batch_size,
         device=options.device,

@@ -64,7 +64,7 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
         click.option(
             "--kind", "kinds", multiple=True, metavar="NAME=KIND",
             help="How a model was trained, for its colour: mim, contrastive, supervised, distilled"
-            ", untrained.",
+            ", untrained, other.",
         ),
         click.option("--limit", type=click.IntRange(min=1), help="At most so many images, drawn."),
         click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1)),
@@ -72,8 +72,11 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
         click.option(
             "--precision", default="float32", show_default=True, help="float32, bfloat16, float16."
         ),
-        click.option("--seed", default=0, show_default=True, type=int),
-        click.option("--workers", default=0, show_default=True, help="Decoding processes."),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1)),
+        click.option(
+            "--workers", default=0, show_default=True, type=click.IntRange(min=0),
+            help="Decoding processes.",
+        ),
         click.option("--skip-bad-images", is_flag=True, help="Skip and record unreadable images."),
         arch_options,
         cards_option,

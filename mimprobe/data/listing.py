@@ -93,6 +93,8 @@ def _visible_files(root: Path) -> Iterator[str]:
         if identity in seen:
             continue
         seen.add(identity)
+        if inside and _is_result(root / inside):
+            continue
         for child in _children(root / inside):
             name = f"{inside}/{child.name}" if inside else child.name
             if child.is_dir(follow_symlinks=False):
@@ -113,6 +115,11 @@ def _children(folder: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise ImageError(f"folder {folder} cannot be searched: {error.strerror}") from error
     return sorted(children, key=lambda child: child.name)
+
+
+def _is_result(folder: Path) -> bool:
+    """Tell a result of ours, whose figures nobody means when they name the folder around it."""
+    return (folder / "manifest.json").is_file() and (folder / "per_image.npz").is_file()
 
 
 def _identity(folder: Path) -> tuple[int, int]:

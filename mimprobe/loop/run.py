@@ -102,9 +102,10 @@ def probe(
         tool.begin(places, len(image_set))
     passes = {model.name: Passes(model, places[model.name], tools) for model in lineup}
     with ExitStack() as stack:
-        stack.enter_context(exact_pass(place, precision))
+        # Moved before the pass: tensors moved in inference mode could never be trained again.
         for model in lineup:
             stack.enter_context(placed(model.module, place))
+        stack.enter_context(exact_pass(place, precision))
         bar = stack.enter_context(Progress("probe", len(image_set), unit="images"))
         for batch in batches(image_set, lineup, batch_size=batch_size, workers=workers):
             ids = [image_set.ids[number] for number in batch.numbers]

@@ -27,8 +27,7 @@ def resolve_device(name: str | torch.device) -> torch.device:
         UnknownNameError: no such kind of device.
         OptionError: this machine has none of that kind.
     """
-    if isinstance(name, torch.device):
-        return name
+    name = str(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -89,8 +88,8 @@ def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
     first = next(module.parameters(), None)
     home = device if first is None else first.device
-    module.to(device).eval()
     try:
+        module.to(device).eval()
         yield
     finally:
         module.to(home)

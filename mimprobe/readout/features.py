@@ -54,7 +54,7 @@ def pooled_features(
     place = resolve_device(device)
     rows: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
     bar = Progress(f"features of {model.name}", len(images), unit="images")
-    with exact_pass(place, "float32"), placed(model.module, place), bar:
+    with placed(model.module, place), exact_pass(place, "float32"), bar:
         for batch in batches(images, [model], batch_size=batch_size, workers=0):
             with capture(model.module, sites, reduce=pool) as captured:
                 model.module(batch.pixels[model.name].to(place))

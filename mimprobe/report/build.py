@@ -104,9 +104,11 @@ def write_report(
 def _remove_earlier(target: Path) -> None:
     """Remove the page of an earlier report first, then its figures."""
     (target / PAGE_NAME).unlink(missing_ok=True)
+    figures = (target / FIGURES_FOLDER).resolve()
     for name in files_of(target):
-        if name.startswith(f"{FIGURES_FOLDER}/"):
-            (target / name).unlink(missing_ok=True)
+        path = target / name
+        if path.resolve().parent == figures and path.is_file():
+            path.unlink()
 
 
 def _write_figures(target: Path, drawn: Sequence[tuple[Plate, Picture]]) -> None:

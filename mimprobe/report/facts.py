@@ -37,7 +37,7 @@ MODEL_COLUMNS = ("Architecture", "Parameters", "Layers", "Heads", "Prefix tokens
 def model_facts(model: Mapping[str, Any], look: Style) -> ModelFacts:
     """Describe one model."""
     card = model.get("card") or {}
-    weights = {key: model.get(key) for key in ("reference", "sha256", "family", "grid", "stride")}
+    weights = {key: model.get(key) for key in ("reference", "sha256", "family")}
     groups = {
         "Weights": weights,
         "Loading": loading_lines(model.get("load_report") or {}),

@@ -59,7 +59,7 @@ def difference(
     low, high = extremes({model: estimate(sample).value for model, sample in compared.items()})
     found = estimate(compared[high] - compared[low])
     names = {"high": named(high, looks[high]), "low": named(low, looks[low])}
-    apart = not found.low <= 0 <= found.high
+    apart = found.low > 0 or found.high < 0
     claim = Markup(more if apart else "{high} and {low} cannot be told apart: {amount}").format(
         high=names["high"], low=names["low"], amount=amount(found, unit, signed=not apart)
     )
@@ -90,7 +90,7 @@ def _directions(changes: Mapping[str, Estimate], looks: Looks) -> Markup:
     groups: dict[str, list[Markup]] = {}
     for model, found in sorted(changes.items(), key=lambda item: -item[1].value):
         way = "stays within its interval in"
-        if not found.low <= 0 <= found.high:
+        if found.low > 0 or found.high < 0:
             way = "rises in" if found.value > 0 else "falls in"
         groups.setdefault(way, []).append(named(model, looks[model]))
     return listed([Markup("{} {}").format(way, listed(models)) for way, models in groups.items()])

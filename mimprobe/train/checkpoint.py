@@ -1,6 +1,7 @@
 """The files of a run: config, log, checkpoint, and the weights that come out.
 
     config.json          the `TrainConfig`
+    images.json          what tells its images from others
     log.jsonl            one line for each optimiser step
     checkpoint.pt        model, optimiser and step; replaced atomically
     model.safetensors    the result, with its metadata; written once, at the end
@@ -9,7 +10,6 @@ What belongs here: reading and writing them. What does not: deciding when.
 """
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,20 @@ from mimprobe.errors import CheckpointError, OutputError
 from mimprobe.tables import write_atomically, write_text
 from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig, changed_fields
 
-CONFIG, LOG, CHECKPOINT, WEIGHTS = "config.json", "log.jsonl", "checkpoint.pt", "model.safetensors"
+CONFIG, IMAGES, LOG = "config.json", "images.json", "log.jsonl"
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
 
 
-def start_run(directory: Path, config: TrainConfig, *, resume: bool) -> None:
-    """Make the run's folder, or check that it holds the same run.
+def start_run(
+    directory: Path, config: TrainConfig, images: Mapping[str, Any], *, resume: bool
+) -> None:
+    """Make the run's folder, or check that it holds the same run on the same images.
+
+    Args:
+        directory: of the run.
+        config: of the run.
+        images: what tells one set of images from another, ready for JSON.
+        resume: go on with the run in the folder.
 
     Raises:
         OutputError: the folder holds a run and `resume` is not set, or it holds another run.
@@ -35,6 +44,7 @@ def start_run(directory: Path, config: TrainConfig, *, resume: bool) -> None:
     if not stored.is_file():
         if directory.exists() and any(directory.iterdir()):
             raise OutputError(f"{directory} already holds other files; name another folder")
+        write_text(directory / IMAGES, json.dumps(dict(images)) + "\n")
         write_text(stored, config.to_json() + "\n")
         return
     if not resume:
@@ -42,7 +52,20 @@ def start_run(directory: Path, config: TrainConfig, *, resume: bool) -> None:
             f"{directory} already holds a run; pass --resume to go on with it, or name another "
             "folder"
         )
-    changed = changed_fields(stored.read_text(encoding="utf-8"), config)
+    for left_over in directory.glob(f".{CHECKPOINT}.*"):  # by a process that was killed
+        left_over.unlink(missing_ok=True)
+    try:
+        changed = changed_fields(stored.read_text(encoding="utf-8"), config)
+        before = json.loads((directory / IMAGES).read_text(encoding="utf-8"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise OutputError(
+            f"the run in {directory} is damaged ({_first_line(error)}); name another folder"
+        ) from error
+    if before != dict(images):
+        raise OutputError(
+            f"{directory} holds a run on other images; resume it on the same ones, or name another "
+            "folder"
+        )
     if changed:
         raise OutputError(
             f"{directory} holds a run with other settings ({'; '.join(changed)}); use the same "
@@ -74,9 +97,9 @@ def load_checkpoint(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever a damaged file may look like
         raise CheckpointError(
-            f"{path} is damaged ({str(error).splitlines()[0]}); delete it to start the run again"
+            f"{path} is damaged ({_first_line(error)}); delete it to start the run again"
         ) from error
 
 
@@ -89,10 +112,10 @@ def cut_log(directory: Path, step: int) -> None:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+            if entry["step"] > step:
+                break
+        except (ValueError, KeyError, TypeError):
             break  # the line that was being written when the process died
-        if entry["step"] > step:
-            break
         kept.append(line + "\n")
     write_text(path, "".join(kept))
 
@@ -101,7 +124,11 @@ def mean_loss(directory: Path, *, last: int) -> float:
     """Average the loss over the last logged steps."""
     lines = (directory / LOG).read_text(encoding="utf-8").splitlines()[-last:]
     losses: list[float] = [json.loads(line)["loss"] for line in lines]
-    return sum(losses) / len(losses)
+    return sum(losses) / max(1, len(losses))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def export_weights(

@@ -15,6 +15,9 @@ from mimprobe.errors import OptionError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+LARGEST_SEED = 2**40
+"""A step's own seed is a million times the run's, and must fit 64 bits."""
+
 BASE_BATCH = 512
 """Learning rates are stated for this batch and scaled linearly to the actual one."""
 
@@ -88,6 +91,21 @@ class TrainConfig:
         for name in ("input_size", "epochs", "batch_size", "mask_patch"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("workers", "seed", "warmup_epochs", "weight_decay", "min_learning_rate"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} must be at least 0, not {getattr(self, name)}")
+        for name in ("base_learning_rate", "clip_norm"):
+            if getattr(self, name) <= 0:
+                raise OptionError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("drop_path", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise OptionError(
+                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
+                )
+        if self.seed >= LARGEST_SEED:
+            raise OptionError(f"seed must be below {LARGEST_SEED}, not {self.seed}")
+        if "img_size" in self.arch_args:
+            raise OptionError("img_size is not an arch_arg here; it is input_size (--input-size)")
         for name in ("mask_ratio", "crop_scale"):
             if not 0 < getattr(self, name) <= 1:
                 raise OptionError(

@@ -7,7 +7,7 @@ What belongs here: the order of things in a run. What does not: files (`checkpoi
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
@@ -61,7 +61,8 @@ def pretrain(
     model = OBJECTIVES[config.objective](config, classes).to(device)
     groups = parameter_groups(model, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8)
-    checkpoint.start_run(directory, config, resume=resume)
+    shown = {"sha256": image_set.sha256, "images": len(image_set), "classes": classes}
+    checkpoint.start_run(directory, config, shown, resume=resume)
     step = checkpoint.load_checkpoint(directory, model, optimizer, device)
     checkpoint.cut_log(directory, step)
 
@@ -72,7 +73,7 @@ def pretrain(
     with (directory / checkpoint.LOG).open("a", encoding="utf-8") as log, bar:
         bar.advance(step * config.batch_size)
         while step < total:
-            for batch in _loader(samples, config, step, device):
+            for batch in _batches(samples, config, step, device):
                 rate = learning_rate(step, per_epoch, config)
                 loss, norm = _take_step(model, optimizer, batch, rate, step, config)
                 step += 1
@@ -110,16 +111,25 @@ def _classes(images: ImageSet, config: TrainConfig) -> tuple[list[str], list[int
     return classes, [number[name] for name in images.labels]
 
 
-def _loader(
+def _batches(
     samples: TrainSamples, config: TrainConfig, step: int, device: torch.device
-) -> DataLoader[Any]:
-    """Load the batches from `step` to the end of its epoch."""
-    return DataLoader(
+) -> Iterator[Sequence[Tensor]]:
+    """Load the batches from `step` to the end of its epoch.
+
+    Raises:
+        ImageError: an image is unreadable, in one line also where a worker process met it.
+    """
+    loader: DataLoader[Any] = DataLoader(
         samples,
         batch_sampler=EpochOrder(len(samples), config, step),
         num_workers=config.workers,
         pin_memory=device.type == "cuda",
     )
+    try:
+        yield from loader
+    except ImageError as error:
+        told = str(error).strip().splitlines()[-1]
+        raise ImageError(told.rpartition("ImageError: ")[2]) from error
 
 
 def _take_step(

@@ -4,6 +4,7 @@ What belongs here: turning what those libraries give into a loaded model. What d
 cards (`load`), and how a checkpoint of transformers is read (`huggingface`).
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,21 @@ from mimprobe.zoo.loaded import LoadedModel
 from mimprobe.zoo.weights import file_sha256, module_sha256
 from mimprobe.zoo.wish import Wish
 
-KIND_BY_TAG = {
-    "mae": "mim",
-    "beit": "mim",
+KIND_BY_WORD = {
+    "distilled": "distilled",
+    "fb_dist": "distilled",
+    "dinov": "contrastive",
     "dino": "contrastive",
+    "moco": "contrastive",
     "clip": "contrastive",
     "openai": "contrastive",
-    "moco": "contrastive",
-    "fb_dist": "distilled",
-    "dist": "distilled",
+    "laion": "contrastive",
+    "siglip": "contrastive",
+    "ijepa": "mim",
+    "mae": "mim",
+    "beit": "mim",
 }
-"""Kind of training by what the tag of a timm name starts with; other tags are supervised."""
+"""Kind of training by a word of a timm model's full name."""
 
 
 def from_timm(wish: Wish, name: str) -> LoadedModel:
@@ -56,12 +61,17 @@ def from_timm(wish: Wish, name: str) -> LoadedModel:
 
 
 def _kind_of(name: str, tag: str) -> str:
-    if "in1k" in tag or "in22k_ft" in tag or "in12k_ft" in tag:
-        return "supervised" if not tag.startswith("fb_dist") else "distilled"
-    for start, kind in KIND_BY_TAG.items():
-        if tag.startswith(start):
+    """Tell the kind of training of a timm model; `other` where its name does not tell.
+
+    Weights that were fine-tuned with labels (`..._ft_in1k`) count as supervised.
+    """
+    full = f"{name.split('.')[0]}.{tag}"
+    if "_ft_in" in full or "_ft_" in tag:
+        return "supervised"
+    for word, kind in KIND_BY_WORD.items():
+        if word in full:
             return kind
-    return "mim" if name.startswith("beit") else "supervised"
+    return "supervised" if re.search(r"in(1|12|21|22)k", tag) else "other"
 
 
 def from_huggingface(wish: Wish, name: str) -> LoadedModel:

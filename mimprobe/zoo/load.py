@@ -85,6 +85,8 @@ def _route(wish: Wish) -> LoadedModel:
     if scheme == "random" and name:
         return _untrained(wish, name)
     path = Path(text)
+    if timm.is_model(text.split(".")[0]) and not path.exists():
+        return _from_card(wish, find_card_or_file(text))
     if text in card_names() and not path.is_file():
         return _from_card(wish, find_card(text))
     if (path / "config.json").is_file():
@@ -99,6 +101,8 @@ def find_card_or_file(text: str) -> Card:
     try:
         return find_card(text)
     except UnknownNameError as error:
+        if timm.is_model(text.split(".")[0]):
+            raise UnknownNameError("model", text, [f"timm:{text}", f"random:{text}"]) from error
         raise UnknownNameError(
             "model", text, card_names(),
             hint="also possible: timm:NAME, hf:NAME, random:NAME, or the path of a weights file",
@@ -147,16 +151,16 @@ def _from_file(wish: Wish, path: Path) -> LoadedModel:
         loaded = _from_card(wish, card, path)
         return replace(loaded, name=path.stem)
     file = read_weights(path)
-    if wish.arch is not None:
-        return _as_architecture(wish, wish.arch, file)
     if file.metadata:
         return _from_own_file(wish, file)
+    if wish.arch is not None:
+        return _as_architecture(wish, wish.arch, file)
     return _as_recognised(wish, file)
 
 
 def _as_architecture(wish: Wish, arch: str, file: WeightsFile) -> LoadedModel:
     """Load a file into the network that the user names; its tensors may have any source's names."""
-    source = recognise.OWN_TRAINER if file.metadata else recognise.source_of(file)
+    source = recognise.source_of(file)
     converted = CONVERTERS[source.converter](file.tensors)
     classes = _classes_in(arch, converted.tensors)
     with torch.device("meta"):

@@ -8,8 +8,8 @@ import pytest
 import timm
 import torch
 
-from mimprobe.analyzers import ANALYZERS, Cka, make_analyzers
-from mimprobe.analyzers.view import views
+from mimprobe.analyzers import ANALYZERS, Cka, HeadKL, make_analyzers
+from mimprobe.analyzers.view import AttentionView, views
 from mimprobe.errors import NonFiniteError, OptionError, UnknownNameError
 from mimprobe.hooks import AttentionSeen, FeaturesSeen, capture
 from mimprobe.models.geometry import Geometry
@@ -279,3 +279,23 @@ def test_names():
         make_analyzers(["ckaa"])
     with pytest.raises(OptionError, match="asked for twice"):
         make_analyzers(["cka", "cka"])
+
+
+def test_an_analyzer_may_be_used_again(make, whole, networks, pixels):
+    again = make()
+    for _ in range(2):
+        feed(again, networks, pixels, [list(range(IMAGES))])
+    assert_same(again.table(KINDS), whole.table(KINDS))
+
+
+def test_a_head_without_rows_takes_no_divergence_from_the_others():
+    attention = torch.rand(2, 3, 5, 5, dtype=torch.float64)
+    attention /= attention.sum(-1, keepdim=True)
+    blind = attention.clone()
+    blind[:, 1, 1:] = 0
+    blind[:, 1, :, 0] = 1  # looks at the class token alone
+    geometry = Geometry((2, 2), (16, 16), 1)
+    found = HeadKL().measure(AttentionView(blind, geometry, 0))["head_kl"]
+    assert found[:, 1].isnan().all()
+    two = HeadKL().measure(AttentionView(attention[:, [0, 2]].clone(), geometry, 0))["head_kl"]
+    torch.testing.assert_close(found[:, [0, 2]], two)

@@ -127,7 +127,7 @@ class Evil:
 def test_bad_files_are_one_line(mimprobe, photos, tmp_path):
     torch.save({"a": torch.zeros(3)}, tmp_path / "whole.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:-30])
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
     for name, told in (
         ("whole.pth", "does not fit the architecture"), ("cut.pth", "not a whole PyTorch file"),
         ("evil.pth", "can run code"),

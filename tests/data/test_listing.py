@@ -169,3 +169,11 @@ def test_forbidden_folder(tmp_path, mode):
         closed.chmod(0o700)
     assert found == f"folder {closed} cannot be searched: Permission denied"
     assert below == f"{closed}/a.jpg cannot be read: Permission denied"
+
+
+def test_a_result_inside_the_folder_is_no_source_of_images(tmp_path):
+    touch(tmp_path, "a.jpg", "out/manifest.json", "out/per_image.npz", "out/figures/cka.png")
+    assert listed(tmp_path) == ["a.jpg"]
+    assert listed(tmp_path / "out") == ["figures/cka.png"]  # asked for by name
+    (tmp_path / "out" / "per_image.npz").unlink()
+    assert listed(tmp_path) == ["a.jpg", "out/figures/cka.png"]

@@ -17,6 +17,12 @@ def test_linear_scaling(make_config):
         ({"precision": "int8"}, "precision 'int8' is not one of auto, float32, bfloat16"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"mask_ratio": 1.2}, "mask_ratio must be above 0 and at most 1, not 1.2"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"seed": 10**20}, "seed must be below"),
+        ({"workers": -1}, "workers must be at least 0, not -1"),
+        ({"clip_norm": 0.0}, "clip_norm must be above 0, not 0.0"),
+        ({"drop_path": 2.0}, "drop_path must be at least 0 and below 1, not 2.0"),
+        ({"arch_args": {"img_size": 64}}, "img_size is not an arch_arg here"),
         ({"warmup_epochs": 3.0}, "a warm-up of 3 epochs does not fit into 2 epochs"),
     ],
 )

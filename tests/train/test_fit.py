@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,14 @@ import pytest
 import safetensors
 import torch
 
-from mimprobe.errors import CheckpointError, ImageError, NonFiniteError, OutputError
+from mimprobe.data.images import open_images
+from mimprobe.errors import (
+    CheckpointError,
+    ImageError,
+    MimprobeError,
+    NonFiniteError,
+    OutputError,
+)
 from mimprobe.train import checkpoint
 from mimprobe.train.fit import pretrain
 from mimprobe.zoo.load import load_model
@@ -161,3 +169,48 @@ def test_a_run_on_a_gpu_learns_in_bfloat16(photos, make_config, tmp_path):
     pretrain(photos, tmp_path / "run", config)
     found = losses(tmp_path / "run")
     assert sum(found[-6:]) < 0.88 * sum(found[:6])
+
+
+def test_a_run_on_other_images_is_not_resumed(photos, make_config, tmp_path):
+    pretrain(photos, tmp_path / "run", make_config())
+    (tmp_path / "photos").symlink_to(photos)
+    others = sorted(photos.glob("*/*.png"))[1:]
+    with pytest.raises(OutputError, match="holds a run on other images; resume it on the same"):
+        pretrain(open_images(others), tmp_path / "run", make_config(), resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"[1, 2]"])
+def test_damaged_files_of_a_run_are_one_line(photos, make_config, tmp_path, content):
+    pretrain(photos, tmp_path / "run", make_config())
+    (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is damaged \(.+\); delete it"):
+        pretrain(photos, tmp_path / "run", make_config(), resume=True)
+    (tmp_path / "run" / checkpoint.CONFIG).write_bytes(content)
+    with pytest.raises(OutputError, match="^the run in .* is damaged"):
+        pretrain(photos, tmp_path / "run", make_config(), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"arch": "vit_tiny_patch16_22"}, "unknown timm model 'vit_tiny_patch16_22'; did you mean"),
+        ({"arch": "resnet18", "arch_args": {}}, "timm cannot build resnet18|is a ResNet"),
+        ({"arch_args": {"foo": 1}}, "timm cannot build vit_tiny_patch16_224 with"),
+        ({"input_size": 36}, "an input of 36 px does not divide into patches of 8 x 8 px"),
+    ],
+)
+def test_networks_that_cannot_be_trained_leave_nothing(
+    photos, make_config, tmp_path, changes, told
+):
+    with pytest.raises(MimprobeError, match=told):
+        pretrain(photos, tmp_path / "run", make_config(**changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_one_line(photos, make_config, tmp_path, workers):
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos" / "cats" / "00.png").write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match=r"00\.png is not an image") as caught:
+        pretrain(tmp_path / "photos", tmp_path / "run", make_config(workers=workers))
+    assert "\n" not in str(caught.value)

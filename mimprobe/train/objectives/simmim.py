@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from mimprobe.data.masks import random_mask
 from mimprobe.errors import OptionError
 from mimprobe.shapes import Images, PatchMask
 from mimprobe.train.config import TrainConfig
+from mimprobe.train.objectives.encoder import vit_encoder
 
 
 class SimMIM(nn.Module):
@@ -27,18 +27,17 @@ class SimMIM(nn.Module):
     def __init__(self, config: TrainConfig, classes: Sequence[str]) -> None:  # noqa: ARG002
         """Build the encoder without a classifier; `classes` are not used."""
         super().__init__()
-        self.encoder: Any = timm.create_model(
-            config.arch,
-            num_classes=0,
-            img_size=config.input_size,
-            drop_path_rate=config.drop_path,
-            **config.arch_args,
-        )
+        self.encoder: Any = vit_encoder(config, 0)
         patch = self.encoder.patch_embed.patch_size
         if patch[0] != patch[1] or config.mask_patch % patch[0]:
             raise OptionError(
                 f"mask patch {config.mask_patch} px is not a multiple of the model's patch "
                 f"{patch[0]} x {patch[1]} px; choose a multiple"
+            )
+        if config.input_size % config.mask_patch:
+            raise OptionError(
+                f"an input of {config.input_size} px does not divide into mask patches of "
+                f"{config.mask_patch} px; choose a multiple"
             )
         self.stride: int = patch[0]
         self.cell = config.mask_patch // self.stride

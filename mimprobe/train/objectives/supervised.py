@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimprobe.shapes import Images
 from mimprobe.train.config import TrainConfig
+from mimprobe.train.objectives.encoder import vit_encoder
 
 
 class Supervised(nn.Module):
@@ -21,13 +21,7 @@ class Supervised(nn.Module):
     def __init__(self, config: TrainConfig, classes: Sequence[str]) -> None:
         """Build the encoder with one output for each class."""
         super().__init__()
-        self.encoder: Any = timm.create_model(
-            config.arch,
-            num_classes=len(classes),
-            img_size=config.input_size,
-            drop_path_rate=config.drop_path,
-            **config.arch_args,
-        )
+        self.encoder: Any = vit_encoder(config, len(classes))
         self.label_smoothing = config.label_smoothing
 
     def sample(self, label: int, generator: np.random.Generator) -> Tensor:  # noqa: ARG002

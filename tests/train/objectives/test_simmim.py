@@ -96,5 +96,5 @@ def test_an_unmasked_pass_is_the_encoder_itself(model, images):
 def test_a_mask_patch_that_does_not_fit_is_refused(make_config):
     with pytest.raises(OptionError, match="mask patch 12 px is not a multiple"):
         SimMIM(make_config(mask_patch=12), [])
-    with pytest.raises(OptionError, match="does not divide into mask cells of 3 x 3"):
+    with pytest.raises(OptionError, match="does not divide into mask patches of 24 px"):
         SimMIM(make_config(mask_patch=24), [])

@@ -28,14 +28,6 @@ ARGUMENTS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def cards(tmp_path, monkeypatch):
-    """A folder of cards that is also the cache."""
-    monkeypatch.setenv("MIMPROBE_CARDS", str(tmp_path))
-    monkeypatch.setenv("MIMPROBE_CACHE", str(tmp_path))
-    return tmp_path
-
-
 def card(folder, *, converter, arguments=None, **changes):
     write_card(
         folder, "small", file="small.pth", architecture="beit_base_patch16_224", heads=12,
@@ -110,7 +102,7 @@ ENTRIES = {"from the class": -3, "to the class": -2, "from the class to itself":
 def test_the_comparison_sees(change):
     """Guards the tests above: had the loader any of these wrong, they would fail."""
     plain = inside(pre_trained(), "encoder.")
-    right = plain_vit.vit(plain, images(SIDE), heads=12)
+    right = plain_vit.vit(plain, images(SIDE, 1), heads=12)
     table = plain["rel_pos_bias.relative_position_bias_table"]
     if change in ENTRIES:
         table[ENTRIES[change]] += 1
@@ -118,5 +110,5 @@ def test_the_comparison_sees(change):
         plain[PARTS[change]] += 0.1
     else:
         table[:-3] = table[:-3].unflatten(0, (27, 27)).transpose(0, 1).flatten(0, 1).clone()
-    wrong = plain_vit.vit(plain, images(SIDE), heads=12)
+    wrong = plain_vit.vit(plain, images(SIDE, 1), heads=12)
     assert (wrong - right).abs().max() > 1e-3

@@ -26,14 +26,6 @@ SMALL = {"layers": LAYERS, "planes": PLANES}
 FEATURES = 4 * PLANES[-1]
 
 
-@pytest.fixture
-def cards(tmp_path, monkeypatch):
-    """A folder of cards that is also the cache."""
-    monkeypatch.setenv("MIMPROBE_CARDS", str(tmp_path))
-    monkeypatch.setenv("MIMPROBE_CACHE", str(tmp_path))
-    return tmp_path
-
-
 def card(folder, *, converter, classes=0, **changes):
     write_card(
         folder, "small", file="small.pth.tar", architecture="resnet50", heads=0, prefix=0,

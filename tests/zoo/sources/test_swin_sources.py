@@ -1,6 +1,7 @@
 """Swin and SwinV2 of every source: windows, shifts, down-sampling where the original has it."""
 
 import pytest
+import torch
 from zoo.sources import plain_swin
 from zoo.sources.made_files import (
     assert_same_output,
@@ -26,14 +27,6 @@ SHRINKING = Sizes(width=8, heads=(1, 2, 4, 8), window=4, side=64, hidden=2)
 """As SimMIM's Swin-L at 192 px with window 12: the last map is half a window."""
 
 SIZES = {"even": EVEN, "shrinking": SHRINKING}
-
-
-@pytest.fixture
-def cards(tmp_path, monkeypatch):
-    """A folder of cards that is also the cache."""
-    monkeypatch.setenv("MIMPROBE_CARDS", str(tmp_path))
-    monkeypatch.setenv("MIMPROBE_CACHE", str(tmp_path))
-    return tmp_path
 
 
 def card(folder, sizes, *, converter, classes=0, version="swin_base_patch4_window7_224", **more):
@@ -121,6 +114,29 @@ def test_swinv2_supervised(cards, size, how):
     tokens = plain_swin.swinv2(plain, x, heads=sizes.heads, window=sizes.window)
     assert_same_tokens(loaded, x, tokens)
     assert_same_output(loaded, x, plain_swin.classified(tokens, plain))
+
+
+@pytest.mark.parametrize("what", ["mask", "limit", "epsilon", "order"])
+def test_the_comparison_sees(what, monkeypatch):
+    """Guards the tests above: without one of these, they would fail."""
+    state, x = numbers(swinv2(SHRINKING) if what == "limit" else swin(SHRINKING)), images(64, 1)
+    plain = plain_swin.swinv2 if what == "limit" else plain_swin.swin
+    sizes = {"heads": SHRINKING.heads, "window": SHRINKING.window}
+    right = plain(inside(state, ""), x, **sizes)
+    if what == "mask":
+        monkeypatch.setattr(plain_swin, "FAR", 0.0)
+    elif what == "limit":
+        scales = {name: tensor for name, tensor in state.items() if name.endswith("logit_scale")}
+        assert any((tensor > 4.61).any() for tensor in scales.values())
+        state |= {name: tensor + (tensor > 4.61) for name, tensor in scales.items()}
+        torch.testing.assert_close(plain(inside(state, ""), x, **sizes), right)
+        monkeypatch.setattr(plain_swin.math, "log", lambda _: 99.0)
+    elif what == "epsilon":
+        monkeypatch.setattr(plain_swin, "EPS", 1e-6)
+    else:
+        sizes["merge"] = lambda y: plain_swin.merged_by_columns(y.transpose(1, 2)).transpose(1, 2)
+    wrong = plain(inside(state, ""), x, **sizes)
+    assert (wrong - right).abs().max() > 1e-4
 
 
 def test_swinv2_without_its_stored_tables_asks_for_the_window(cards):

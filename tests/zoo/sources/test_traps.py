@@ -39,13 +39,6 @@ def built(width):
     return {**PLAIN, "mlp_ratio": 96 / width}
 
 
-@pytest.fixture
-def cards(tmp_path, monkeypatch):
-    monkeypatch.setenv("MIMPROBE_CARDS", str(tmp_path))
-    monkeypatch.setenv("MIMPROBE_CACHE", str(tmp_path))
-    return tmp_path
-
-
 def card(folder, *, heads=3, prefix=1, width=48, converter="mae", arguments=None, **changes):
     write_card(
         folder, "made", file="made.pth", architecture="vit_base_patch16_224", heads=heads,
@@ -79,6 +72,8 @@ def test_1_moco_v3s_vit_small_is_not_loaded_with_timms_6_heads(tmp_path):
     arch, arguments = "vit_small_patch16_224", built(384)
     with pytest.raises(CheckpointError, match=r"6 heads, but MoCo v3.* has 12 at width 384"):
         load(path, arch=arch, arch_args=arguments)
+    with pytest.raises(CheckpointError, match="12 at width 384"):
+        load(path, arch_args={"num_heads": 6})
     loaded = load(path, arch=arch, arch_args=arguments | {"num_heads": 12})
     plain = inside(state, "module.base_encoder.")
     right, wrong = (plain_vit.vit(plain, images(SIDE), heads=heads) for heads in (12, 6))

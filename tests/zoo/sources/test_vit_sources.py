@@ -41,12 +41,12 @@ def small_card(folder, name, *, heads, converter, **changes):
     )  # fmt: skip
 
 
-@pytest.fixture
-def cards(tmp_path, monkeypatch):
-    """A folder of cards that is also the cache."""
-    monkeypatch.setenv("MIMPROBE_CARDS", str(tmp_path))
-    monkeypatch.setenv("MIMPROBE_CACHE", str(tmp_path))
-    return tmp_path
+def test_the_comparison_sees_another_epsilon_or_number_of_heads():
+    """Guards the tests below: with timm's usual 1e-5 for 1e-6, they would fail."""
+    state = inside(numbers(vit(**SMALL)), "")
+    right = plain_vit.vit(state, images(SIDE), heads=6)
+    for wrong in ({"heads": 6, "eps": 1e-5}, {"heads": 12}):
+        assert (plain_vit.vit(state, images(SIDE), **wrong) - right).abs().max() > 1e-4
 
 
 DECODER = {"encoder": 768, "width": 32, "depth": 1, "grid": GRID, "patch": PATCH}
