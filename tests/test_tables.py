@@ -263,22 +263,6 @@ def test_a_folder_holds_the_result_that_was_written_there(result, tmp_path):
         assert not holds_result(out, result)
 
 
-def test_what_an_interrupted_write_left_goes_with_the_next(result, tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(np, "savez_compressed", stop)
-        with pytest.raises(KeyboardInterrupt):
-            result.write(tmp_path)
-    assert (tmp_path / "cka.csv").is_file()
-    (tmp_path / "mine.txt").touch()
-    fewer = Result({"head_kl": result["head_kl"]}, result.manifest, result.per_image)
-    fewer.write(tmp_path, overwrite=True)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"head_kl.csv", "per_image.npz", "manifest.json", "mine.txt"}
-
-
 def test_a_result_is_a_mapping(result):
     assert result.get("cka") is result["cka"]
     assert result.get("nothing") is None

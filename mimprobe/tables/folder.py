@@ -15,9 +15,6 @@ from mimprobe.errors import OutputError
 
 MANIFEST_NAME = "manifest.json"
 
-UNFINISHED_NAME = ".unfinished.json"
-"""Lists the files of a result that is being written; what it names belongs to no result."""
-
 
 def prepare_output(directory: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """Make the folder, or clear it of an earlier result if that is allowed.
@@ -30,28 +27,23 @@ def prepare_output(directory: str | os.PathLike[str], *, overwrite: bool) -> Pat
     target = Path(directory)
     check_output(target, overwrite=overwrite)
     target.mkdir(parents=True, exist_ok=True)
-    for listing in (MANIFEST_NAME, UNFINISHED_NAME):
-        if not (target / listing).is_file():
-            continue
+    manifest_path = target / MANIFEST_NAME
+    if manifest_path.is_file():
         try:
-            earlier = files_of(target, listing)
+            earlier = files_of(target)
         except (ValueError, KeyError, TypeError):
             earlier = []
-        if listing == MANIFEST_NAME:  # first, so that it never stands without its tables
-            write_text(target / UNFINISHED_NAME, json.dumps({"tables": [], "files": earlier}))
-            (target / listing).unlink()
-            continue
+        manifest_path.unlink()
         for name in earlier:
             path = target / name
             if path.resolve().is_relative_to(target.resolve()) and path.is_file():
                 path.unlink()
-        (target / listing).unlink()
     return target
 
 
-def files_of(directory: str | os.PathLike[str], listing: str = MANIFEST_NAME) -> list[str]:
+def files_of(directory: str | os.PathLike[str]) -> list[str]:
     """List the files of a result, as its manifest names them; another program's has no `tables`."""
-    manifest = json.loads((Path(directory) / listing).read_text(encoding="utf-8"))
+    manifest = json.loads((Path(directory) / MANIFEST_NAME).read_text(encoding="utf-8"))
     if "tables" not in manifest:
         raise KeyError("tables")
     return [str(name) for name in manifest["files"]]

@@ -24,7 +24,6 @@ import pandas as pd
 from mimprobe.errors import OutputError, UnknownNameError
 from mimprobe.tables.folder import (
     MANIFEST_NAME,
-    UNFINISHED_NAME,
     files_of,
     prepare_output,
     write_atomically,
@@ -77,17 +76,16 @@ class Result(Mapping[str, pd.DataFrame]):
             OutputError: the folder already holds files and `overwrite` is not set.
         """
         target = prepare_output(directory, overwrite=overwrite)
-        names = [*(f"{name}.csv" for name in self.tables), PER_IMAGE_NAME]
-        unfinished = target / UNFINISHED_NAME
-        write_text(unfinished, json.dumps({"tables": [], "files": names}))
+        names = []
         for name, table in self.tables.items():
-            write_text(target / f"{name}.csv", table.to_csv(index=False))
+            names.append(f"{name}.csv")
+            write_text(target / names[-1], table.to_csv(index=False))
+        names.append(PER_IMAGE_NAME)
         write_atomically(
             target / PER_IMAGE_NAME, lambda file: _save_per_image(file, self.per_image)
         )
         manifest = {**self.manifest, "format": FORMAT, "tables": list(self.tables), "files": names}
         write_text(target / MANIFEST_NAME, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
-        unfinished.unlink()
         return target
 
     def _repr_html_(self) -> str:

@@ -57,7 +57,7 @@ def start_run(
     try:
         changed = changed_fields(stored.read_text(encoding="utf-8"), config)
         before = json.loads((directory / IMAGES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise OutputError(
             f"the run in {directory} is damaged ({_first_line(error)}); name another folder"
         ) from error

@@ -253,6 +253,8 @@ def _swin_name(name: str, shifted: bool) -> str:
 
 def _merging_columns(tensor: Tensor) -> Tensor:
     """Reorder the last axis from (channel, row, column) to (column, row, channel)."""
+    if tensor.ndim == 0 or tensor.shape[-1] % 4:
+        return tensor  # of no size that fits, which the filling tells
     channels = tensor.shape[-1] // 4
     unfolded = tensor.reshape(*tensor.shape[:-1], channels, 2, 2)
     return unfolded.transpose(-1, -3).reshape(tensor.shape)

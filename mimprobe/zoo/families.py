@@ -160,6 +160,7 @@ def _swin(tensors: Tensors, raw: Tensors) -> Network:
     # Where the last map is smaller than a window, its window has shrunk to it, and tells its size.
     if not seen and windows[-1] == windows[0]:
         assumed = (f"an input of {side} px, at which the last map is one window",)
+    _check_tables(raw, side // patch, windows[0])
     return Network(
         "swin_base_patch4_window7_224",
         _staged_arguments(tensors, width, patch, side, windows[0])
@@ -178,6 +179,7 @@ def _swinv2(tensors: Tensors, raw: Tensors) -> Network:
     stage_stride = patch * 2 ** (len(heads) - 1)
 
     def network(window: int, side: int) -> Network:
+        _check_tables(raw, side // patch, window)
         arguments = _staged_arguments(tensors, width, patch, side, window) | {"num_heads": heads}
         told = f'{{"img_size": {side}, "window_size": {window}}}'
         return Network(
@@ -257,6 +259,23 @@ def _stages(tensors: Tensors, name: str) -> list[Tensor]:
     """Give a tensor of the first block of every stage."""
     count = _count(tensors, r"^layers\.(\d+)\.")
     return [tensors[f"layers.{stage}.blocks.0.{name}"] for stage in range(count)]
+
+
+def _check_tables(raw: Tensors, side: int, window: int) -> None:
+    """Hold every stored table against the sizes that were read off the first ones."""
+    for name, table in raw.items():
+        stage = re.search(r"layers\.(\d+)\.blocks\.\d+\.", name)
+        if stage is None:
+            continue
+        places = side // 2 ** int(stage[1])
+        inside = min(places, window)
+        expected = {
+            "attn_mask": ((places // inside) ** 2, inside**2, inside**2),
+            "relative_position_index": (inside**2, inside**2),
+            "relative_coords_table": (1, 2 * inside - 1, 2 * inside - 1, 2),
+        }.get(name.rpartition(".")[2])
+        if expected and expected != tuple(table.shape):
+            raise ValueError(f"{name} is {tuple(table.shape)}, where {expected} would fit")
 
 
 def _map_of_first_stage(raw: Tensors, window: int) -> int:

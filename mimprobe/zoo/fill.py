@@ -182,7 +182,7 @@ def _require_fit(
         ],
     }
     if not any(problems.values()):
-        return _require_finite(shared, tensors, what)
+        return _require_finite(shared, own, tensors, what)
     told = "; ".join(f"{len(k)} {name}: {_some(k)}" for name, k in problems.items() if k)
     raise CheckpointError(
         f"{what} does not fit the architecture, nothing was loaded: {told}; name another arch, or "
@@ -190,9 +190,11 @@ def _require_fit(
     )
 
 
-def _require_finite(keys: list[str], tensors: Mapping[str, Tensor], what: str) -> None:
+def _require_finite(
+    keys: list[str], own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str
+) -> None:
     for key in keys:
-        if not bool(tensors[key].isfinite().all()):
+        if not bool(tensors[key].to(own[key].dtype).isfinite().all()):
             raise CheckpointError(
                 f"{what} holds NaN or infinity in {key}, nothing was loaded: the file is damaged, "
                 "or its training had diverged"
@@ -210,7 +212,9 @@ def _type(tensor: Tensor) -> str:
 
 def _some(keys: list[str]) -> str:
     rest = len(keys) - SHOWN
-    return ", ".join(keys[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join("".join(c if c.isprintable() else "?" for c in k) for k in keys[:SHOWN]) + (
+        f" and {rest} more" if rest > 0 else ""
+    )
 
 
 def _resized(
@@ -226,18 +230,31 @@ def _resized(
         target = module.state_dict().get(key)
         if target is None or target.shape == tensor.shape:
             continue
-        if key == "pos_embed":
-            prefix = 0 if getattr(module, "no_embed_class", False) else module.num_prefix_tokens
-            out[key] = resample_abs_pos_embed(
-                tensor, new_size=list(module.patch_embed.grid_size), num_prefix_tokens=prefix
-            )
-            told[key] = f"{tensor.shape[1]} to {target.shape[1]} positions"
-        elif key.endswith(".relative_position_bias_table"):
-            owner: Any = module.get_submodule(key.rpartition(".")[0])
-            with warnings.catch_warnings():  # torch's, about how timm's interpolation is written
-                warnings.simplefilter("ignore", UserWarning)
-                out[key] = resize_rel_pos_bias_table(
-                    tensor, new_window_size=owner.window_size, new_bias_shape=tuple(target.shape)
-                )
-            told[key] = f"{tensor.shape[0]} to {target.shape[0]} relative positions"
+        try:
+            changed = _resized_one(module, key, tensor, target)
+        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
+            continue  # no size that fits, which the comparison of shapes then tells
+        if changed is not None:
+            out[key], told[key] = changed
     return out, told
+
+
+def _resized_one(
+    module: Any, key: str, tensor: Tensor, target: Tensor
+) -> tuple[Tensor, str] | None:
+    """Resize one tensor and say how; None for those that do not depend on the input's size."""
+    if key == "pos_embed":
+        prefix = 0 if getattr(module, "no_embed_class", False) else module.num_prefix_tokens
+        resized: Tensor = resample_abs_pos_embed(
+            tensor, new_size=list(module.patch_embed.grid_size), num_prefix_tokens=prefix
+        )
+        return resized, f"{tensor.shape[1]} to {target.shape[1]} positions"
+    if key.endswith(".relative_position_bias_table"):
+        owner: Any = module.get_submodule(key.rpartition(".")[0])
+        with warnings.catch_warnings():  # torch's, about how timm's interpolation is written
+            warnings.simplefilter("ignore", UserWarning)
+            table: Tensor = resize_rel_pos_bias_table(
+                tensor, new_window_size=owner.window_size, new_bias_shape=tuple(target.shape)
+            )
+        return table, f"{tensor.shape[0]} to {target.shape[0]} relative positions"
+    return None

@@ -24,6 +24,7 @@ from torch import nn
 from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import CheckpointError, MimprobeError, OptionError, UnknownNameError
 from mimprobe.models.device import resolve_device
+from mimprobe.tables import KINDS
 from mimprobe.zoo import recognise
 from mimprobe.zoo.build import create
 from mimprobe.zoo.card import Card
@@ -184,6 +185,17 @@ def _as_architecture(wish: Wish, arch: str, file: WeightsFile) -> LoadedModel:
 
 def _from_own_file(wish: Wish, file: WeightsFile) -> LoadedModel:
     """Load what mimprobe's trainer wrote: the file says everything itself."""
+    said = file.metadata
+    if not (
+        isinstance(said.get("arch"), str)
+        and isinstance(said.get("arch_args"), dict)
+        and isinstance(said.get("preprocessing"), dict)
+        and said.get("kind") in KINDS
+    ):
+        raise CheckpointError(
+            f"the metadata of {file.path} are damaged: arch, arch_args, preprocessing or kind "
+            f"({said.get('kind')!r}) is missing or of the wrong kind"
+        )
     try:
         arch, kind = file.metadata["arch"], file.metadata["kind"]
         arguments = {**file.metadata["arch_args"], **wish.arch_args}
@@ -210,6 +222,7 @@ def _as_recognised(wish: Wish, file: WeightsFile) -> LoadedModel:
     with torch.device("meta"):
         shape = create(network.architecture, arguments)
     module = create(network.architecture, arguments_at(shape, arguments, wish.input_size))
+    recognise.check_heads(module, recognise.source_of(file), str(file.path))
     report = fill(
         module, CONVERTERS[found.converter](file.tensors), str(file.path),
         converter=found.converter, checked=file.checked, resize=wish.input_size is not None,
@@ -248,4 +261,4 @@ def _classes_in(arch: str, tensors: Mapping[str, Any]) -> dict[str, int]:
     names = getattr(config, "classifier", None) or "head"
     first = names if isinstance(names, str) else names[0]
     weight = tensors.get(f"{first}.weight")
-    return {"num_classes": 0 if weight is None else int(weight.shape[0])}
+    return {"num_classes": 0 if weight is None or weight.ndim == 0 else int(weight.shape[0])}

@@ -41,14 +41,22 @@ class Source:
     title: str
     converter: str
     kind: str
-    fits: Callable[[frozenset[str]], bool]
+    fits: Callable[[Mapping[str, Tensor]], bool]
     heads: Mapping[int, int] | None = None
     scale: tuple[tuple[float, float, float], tuple[float, float, float]] | None = IMAGENET
     interpolation: str = "bicubic"
 
 
-def _starts(*prefixes: str) -> Callable[[frozenset[str]], bool]:
+def _starts(*prefixes: str) -> Callable[[Mapping[str, Tensor]], bool]:
     return lambda names: any(name.startswith(prefixes) for name in names)
+
+
+def _from_tensorflow(tensors: Mapping[str, Tensor]) -> bool:
+    """Tell SimCLR's: a wide stem, which nobody else has, or TensorFlow's order: outputs last."""
+    stem = tensors.get("conv1.weight")
+    if stem is None or stem.ndim != 4 or "layer1.0.conv3.weight" not in tensors:
+        return False
+    return stem.shape[0] > 64 or (stem.shape[0] == 64 and stem.stride()[0] == 1)
 
 
 STANDARD_HEADS = {192: 3, 768: 12, 1024: 16, 1280: 16}
@@ -61,7 +69,7 @@ SOURCES = (
     ),
     Source(
         "MoCo v3 pre-training", "moco_v3", "contrastive", _starts("module.base_encoder."),
-        heads={384: 12, 768: 12, 1024: 16, 1280: 16},
+        heads={384: 12, 768: 12, 1024: 16, 1280: 16}, interpolation="bilinear",
     ),
     Source(
         "mmpretrain's SimMIM (Swin)", "mmpretrain_swin", "mim",
@@ -83,7 +91,7 @@ SOURCES = (
     Source("BEiT pre-training", "beit", "mim", _starts("lm_head."), scale=HALVES),
     Source(
         "SimCLR, converted from TensorFlow", "simclr", "contrastive",
-        lambda names: "fc.weight.bias" in names, scale=((0.0,) * 3, (1.0,) * 3),
+        _from_tensorflow, scale=((0.0,) * 3, (1.0,) * 3),
     ),
     Source("Swin or SwinV2", "swin", "other", _starts("layers.0.blocks.0.")),
     Source("DataParallel", "data_parallel", "other", _starts("module."), scale=None),
@@ -127,7 +135,7 @@ class Recognition:
 
 def source_of(file: WeightsFile) -> Source:
     """Tell whose way of naming a file follows."""
-    return next(one for one in SOURCES if one.fits(frozenset(file.tensors)))
+    return next(one for one in SOURCES if one.fits(file.tensors))
 
 
 def recognise(file: WeightsFile, known: Mapping[str, Any] | None = None) -> Recognition:
@@ -146,6 +154,8 @@ def recognise(file: WeightsFile, known: Mapping[str, Any] | None = None) -> Reco
         network = network_of(converted.tensors, file.tensors)
     except MimprobeError as error:
         raise CheckpointError(f"{file.path} ({source.title}): {error}") from error
+    if "num_heads" in (known or {}) and network.open_heads:
+        network = replace(_with_heads(network, (known or {})["num_heads"]), open_heads=())
     choices, told = _settled(network, source)
     choices = _agreeing(choices, known or {})
     _require_same_shapes(file, source, choices[0], converted.tensors)
@@ -222,6 +232,14 @@ def _agreeing(choices: tuple[Network, ...], known: Mapping[str, Any]) -> tuple[N
         for choice in choices
         if all(choice.arguments.get(key, value) == value for key, value in known.items())
     ]
+    open_keys = {
+        key
+        for choice in choices
+        for key, value in choice.arguments.items()
+        if value != choices[0].arguments.get(key)
+    }
+    if not kept and open_keys and open_keys <= known.keys():
+        return (replace(choices[0], arguments={**choices[0].arguments, **known}),)
     return tuple(kept) or choices
 
 
@@ -244,6 +262,7 @@ def _require_same_shapes(
         key for key in sorted(own.keys() & tensors.keys()) if own[key].shape != tensors[key].shape
     ]
     if wrong:
+        wrong = ["".join(c if c.isprintable() else "?" for c in k) for k in wrong]
         shown = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         raise CheckpointError(
             f"{file.path} looks like {network.architecture} ({source.title}), but differs in "
