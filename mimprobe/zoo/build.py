@@ -14,8 +14,14 @@ from torch import nn
 from mimprobe.errors import CheckpointError, UnknownNameError
 
 UNBUILDABLE = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
-)  # fmt: skip
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What timm raises for arguments that make no network."""
 
 
@@ -41,15 +47,7 @@ def create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
     try:
         network: nn.Module = make(**given)
-    except (
-        ArithmeticError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        AssertionError,
-    ) as error:
+    except UNBUILDABLE as error:
         raise CheckpointError(
             f"timm cannot build {architecture} with {dict(arguments)}: "
             f"{(str(error) or type(error).__name__).splitlines()[0]}"
