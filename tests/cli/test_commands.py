@@ -154,17 +154,39 @@ def test_bad_images_stop_or_are_skipped_and_recorded(mimprobe, photos, tmp_path)
     assert [skipped["image"] for skipped in manifest["images"]["skipped"]] == ["3.png"]
 
 
+HALFWAY = """
+import pathlib, sys, time
+import mimprobe.loop.run as run
+from mimprobe.__main__ import main
+real, sign = run.batches, pathlib.Path(sys.argv.pop())
+
+def halfway(*arguments, **options):
+    for batch in real(*arguments, **options):
+        yield batch
+        sign.touch()
+        time.sleep(60)
+
+run.batches = halfway
+main()
+"""
+"""The command, which tells when it has measured one batch and then waits."""
+
+
 def test_interrupting_leaves_no_result(photos, tmp_path):
-    out = tmp_path / "out"
+    out, sign = tmp_path / "out", tmp_path / "measured one batch"
     process = subprocess.Popen(
-        [sys.executable, "-m", "mimprobe", "compare", "random:vit_base_patch16_224",
-         "--images", str(photos), "-o", str(out), "--batch-size", "1"],
+        [sys.executable, "-c", HALFWAY, "compare", *TWO, "--images", str(photos), "-o", str(out),
+         "--batch-size", "1", str(sign)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(6)
+    while not sign.exists() and process.poll() is None:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode in (130, -signal.SIGINT), err
+    assert process.returncode == 130, err
+    assert err.strip() == (
+        "mimprobe: interrupted; what stands without a manifest.json is no result"
+    )
     assert not (out / "manifest.json").exists()
 
 
