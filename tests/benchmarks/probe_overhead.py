@@ -32,6 +32,9 @@ from mimprobe.zoo.loaded import LoadedModel
 ATTENTION = ("attention_distance", "attention_entropy", "head_kl", "prefix_mass")
 CASES = {"attention": ATTENTION, "attention + cka": (*ATTENTION, "cka")}
 BATCH = 8
+WARM_UP = 6
+"""Passes of each before the first that counts: with two, the first case read 0.1 higher."""
+
 MODEL = "vit_base_patch16_224"
 
 
@@ -95,7 +98,7 @@ def time_pairs(
     name: str, bare: Callable[[], None], measured: Callable[[], None], pairs: int
 ) -> None:
     """Run both in alternation and print the quartiles of time and ratio."""
-    for _ in range(2):
+    for _ in range(WARM_UP):
         bare(), measured()
     times = []
     for pair in range(pairs):
