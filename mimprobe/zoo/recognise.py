@@ -17,7 +17,8 @@ from mimprobe.errors import CheckpointError, MimprobeError
 from mimprobe.models.sites import attention_heads, layout
 from mimprobe.zoo.build import create
 from mimprobe.zoo.convert import CONVERTERS
-from mimprobe.zoo.families import Network, network_of
+from mimprobe.zoo.families import network_of
+from mimprobe.zoo.network import Network
 from mimprobe.zoo.weights import WeightsFile
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
