@@ -214,3 +214,12 @@ def test_the_seed_chooses_images(network, folder):
     assert chosen(0) == chosen(0)
     assert len({chosen(seed) for seed in range(8)}) > 1
     assert len(chosen(0)) == 4
+
+
+def test_a_network_that_is_moved_can_be_trained_afterwards(network, pictures, monkeypatch):
+    # Between devices `to` makes new tensors; here a copy stands for that.
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_: self._apply(torch.clone))
+    mimprobe.probe({"mine": network}, pictures, transform=prepare(32), device="cpu")
+    assert not any(tensor.is_inference() for tensor in network.state_dict(keep_vars=True).values())
+    network(torch.rand(1, 3, 32, 32)).sum().backward()
+    assert network.patch_embed.proj.weight.grad is not None

@@ -194,3 +194,12 @@ def test_names_are_escaped():
     for finding in findings:
         assert "<script>" not in finding.text
         assert "&lt;script&gt;" in finding.text
+
+
+def test_one_image_tells_no_difference():
+    kinds = {"near": "mim", "far": "supervised"}
+    specs = [Spec(name, kind, depth=DEPTH, heads=2) for name, kind in kinds.items()]
+    findings, _ = summarise(make_result(specs, images=1), model_styles(kinds))
+    (text,) = [found.text.striptags() for found in findings if found.title == TITLE]
+    assert "cannot be told apart" in text
+    assert "farther than" not in text

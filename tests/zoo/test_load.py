@@ -154,6 +154,18 @@ def test_our_own_file_needs_no_arch(network, tmp_path):
     assert "content not verifiable" in loaded.load_report.checked
 
 
+def test_a_file_that_says_its_architecture_is_asked_first(network, tmp_path):
+    write_own_file(network, tmp_path / "mine.safetensors")
+    loaded = load_model(tmp_path / "mine.safetensors", arch="resnet50", device="cpu")
+    assert loaded.architecture == ARCH
+
+
+def test_a_timm_name_without_its_scheme_is_told():
+    for text in ("vit_base_patch16_224", "vit_base_patch16_224.mae"):
+        with pytest.raises(UnknownNameError, match=rf"did you mean 'timm:{text}'\?"):
+            load_model(text)
+
+
 def test_damaged_metadata(network, tmp_path):
     write_own_file(network, tmp_path / "mine.safetensors", preprocessing={})
     with pytest.raises(CheckpointError, match=r"^the metadata of .* are damaged"):
