@@ -155,7 +155,7 @@ def test_bad_images_stop_or_are_skipped_and_recorded(mimprobe, photos, tmp_path)
 
 
 HALFWAY = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 import mimprobe.loop.run as run
 from mimprobe.__main__ import main
 real, sign = run.batches, pathlib.Path(sys.argv.pop())
@@ -167,6 +167,7 @@ def halfway(*arguments, **options):
         time.sleep(60)
 
 run.batches = halfway
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are born deaf to it
 main()
 """
 """The command, which tells when it has measured one batch and then waits."""
@@ -179,10 +180,13 @@ def test_interrupting_leaves_no_result(photos, tmp_path):
          "--batch-size", "1", str(sign)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while not sign.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        while not sign.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert err.strip() == (
         "mimprobe: interrupted; what stands without a manifest.json is no result"

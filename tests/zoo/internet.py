@@ -16,8 +16,9 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 MD5 = hashlib.md5(BODY).hexdigest()
 
 FETCH = """
-import os, sys
+import os, signal, sys
 from mimprobe.zoo import download, fetch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are born deaf to it
 download.CHUNK = 512
 if "--powerless" in sys.argv and os.getuid() == 0:
     os.setuid(65534)
