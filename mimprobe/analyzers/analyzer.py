@@ -21,6 +21,8 @@ class Analyzer(Protocol):
     """One diagnostic over any number of models on the same images."""
 
     name: str
+    columns: tuple[str, ...]
+    """Columns of its table."""
 
     def sites(self, places: Layout) -> tuple[str, ...]:
         """Names of the sites that it wants of a network; none where it does not apply."""

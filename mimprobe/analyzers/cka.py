@@ -6,18 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mimprobe.analyzers.analyzer import Measured
-from mimprobe.analyzers.view import View
-from mimprobe.errors import NonFiniteError, OptionError, UnknownNameError
-from mimprobe.hooks import FeaturesSeen
+from mimprobe.analyzers.view import POOLINGS, View, features_of
+from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.measures.similarity import LEAST_IMAGES
 from mimprobe.models.sites import Layout
 from mimprobe.stream import choose_cka_stream
 from mimprobe.tables import PAIR_COLUMNS
-
-TOKENS = ("mean", "cls")
 
 
 class Place(NamedTuple):
@@ -32,6 +28,7 @@ class Cka:
     """Which layers hold the same information, up to rotation and scale."""
 
     name = "cka"
+    columns: tuple[str, ...] = PAIR_COLUMNS
     definition = (
         "CKA = HSIC(K,L) / sqrt(HSIC(K,K) HSIC(L,L)) with the unbiased HSIC of the linear kernels "
         "of pooled features; standard error by jackknife over groups of images"
@@ -43,8 +40,8 @@ class Cka:
         Raises:
             UnknownNameError: another choice of tokens.
         """
-        if tokens not in TOKENS:
-            raise UnknownNameError("choice of tokens", tokens, TOKENS)
+        if tokens not in POOLINGS:
+            raise UnknownNameError("choice of tokens", tokens, POOLINGS)
         self.tokens, self.budget_bytes = tokens, budget_bytes
         self._places: tuple[Place, ...] = ()
         self._images = 0
@@ -84,16 +81,7 @@ class Cka:
         Raises:
             NonFiniteError: a vector holds NaN or infinity.
         """
-        assert isinstance(view, FeaturesSeen)
-        prefix = view.geometry.prefix_tokens
-        if self.tokens == "cls":
-            pooled = view.tokens[:, 0].float()
-        else:
-            pooled = view.tokens[:, prefix:].mean(1, dtype=torch.float64).float()
-        finite = pooled.isfinite().all(-1)
-        if not bool(finite.all()):
-            raise NonFiniteError("features", int(finite.int().argmin()))
-        return {"pooled": pooled}
+        return {"pooled": features_of(view).pooled(self.tokens)}
 
     def add(self, images: Sequence[int], measured: Mapping[str, Mapping[str, Measured]]) -> None:
         """Remember the vectors of a batch."""

@@ -1,8 +1,8 @@
 """Averaged attention distance, by head."""
 
 from mimprobe.analyzers.analyzer import Measured
-from mimprobe.analyzers.per_image import PerImageAnalyzer, attention_of
-from mimprobe.analyzers.view import View
+from mimprobe.analyzers.per_image import PerImageAnalyzer
+from mimprobe.analyzers.view import View, attention_of
 from mimprobe.measures.attention import attention_distance
 from mimprobe.measures.patches import check_policy
 

@@ -1,8 +1,8 @@
 """Entropy of attention, by head, in nats and as a share of the largest possible."""
 
 from mimprobe.analyzers.analyzer import Measured
-from mimprobe.analyzers.per_image import PerImageAnalyzer, attention_of
-from mimprobe.analyzers.view import View
+from mimprobe.analyzers.per_image import PerImageAnalyzer
+from mimprobe.analyzers.view import View, attention_of
 from mimprobe.measures.patches import check_policy
 
 

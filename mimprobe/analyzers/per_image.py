@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from mimprobe.analyzers.analyzer import Measured
-from mimprobe.analyzers.view import AttentionView, View
+from mimprobe.analyzers.view import View
 from mimprobe.models.sites import Layout
 from mimprobe.stream import ImageValues
 from mimprobe.tables import HEAD_COLUMNS, PER_IMAGE_KEYS, PerImageValues
@@ -37,6 +37,7 @@ class PerImageAnalyzer(ABC):
     units: ClassVar[Mapping[str, str]]
     """Metrics that `measure` may give, with their units."""
     definition: ClassVar[str]
+    columns: tuple[str, ...] = HEAD_COLUMNS
     prefix: str
 
     def __init__(self) -> None:
@@ -118,9 +119,3 @@ class PerImageAnalyzer(ABC):
     def describe(self) -> dict[str, Any]:
         """Definition, units and prefix policy."""
         return {"definition": self.definition, "units": dict(self.units), "prefix": self.prefix}
-
-
-def attention_of(view: View) -> AttentionView:
-    """Narrow a view to attention; the analyzers here ask for nothing else."""
-    assert isinstance(view, AttentionView)
-    return view

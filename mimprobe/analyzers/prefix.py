@@ -1,8 +1,8 @@
 """Attention that does not go to patches: to prefix tokens, padding, and past a window's mask."""
 
 from mimprobe.analyzers.analyzer import Measured
-from mimprobe.analyzers.per_image import PerImageAnalyzer, attention_of
-from mimprobe.analyzers.view import View
+from mimprobe.analyzers.per_image import PerImageAnalyzer
+from mimprobe.analyzers.view import View, attention_of
 
 
 class PrefixMass(PerImageAnalyzer):

@@ -14,7 +14,10 @@ from mimprobe.hooks import AttentionSeen, FeaturesSeen, Observation
 from mimprobe.measures.attention import RowProducts, row_products
 from mimprobe.measures.patches import PatchRows, patch_rows
 from mimprobe.models.geometry import Geometry, patch_distances, windows_of
-from mimprobe.shapes import Attention, Distances
+from mimprobe.shapes import Attention, Distances, Pooled, Tokens
+
+POOLINGS = ("mean", "cls")
+"""Ways to make one vector of an image's tokens."""
 
 CHUNK_BYTES = 4 << 20
 """Largest piece of a map that is worked on at once on a CPU: a fraction of its last cache."""
@@ -60,13 +63,56 @@ class AttentionView:
         return patch_distances(self.geometry, self.attention.device)
 
 
-View = AttentionView | FeaturesSeen
+class FeaturesView:
+    """Features of a batch after one layer, and what was already computed from them."""
+
+    def __init__(self, tokens: Tokens, geometry: Geometry) -> None:
+        """Look at what was seen at a site."""
+        self.tokens, self.geometry = tokens, geometry
+        self._pooled: dict[str, Pooled] = {}
+
+    @property
+    def patches(self) -> Tokens:
+        """The patch tokens, row by row, without the prefix."""
+        return self.tokens[:, self.geometry.prefix_tokens :]
+
+    def pooled(self, tokens: str) -> Pooled:
+        """One float32 vector for each image: `mean` of the patch tokens, or `cls`.
+
+        Raises:
+            NonFiniteError: a vector holds NaN or infinity.
+        """
+        if tokens not in self._pooled:
+            if tokens == "cls":
+                vectors = self.tokens[:, 0].float()
+            else:
+                vectors = self.patches.mean(1, dtype=torch.float64).float()
+            finite = vectors.isfinite().all(-1)
+            if not bool(finite.all()):
+                raise NonFiniteError("features", int(finite.int().argmin()))
+            self._pooled[tokens] = vectors
+        return self._pooled[tokens]
+
+
+View = AttentionView | FeaturesView
+
+
+def attention_of(view: View) -> AttentionView:
+    """Narrow a view to attention, for analyzers that ask for nothing else."""
+    assert isinstance(view, AttentionView)
+    return view
+
+
+def features_of(view: View) -> FeaturesView:
+    """Narrow a view to features, for analyzers that ask for nothing else."""
+    assert isinstance(view, FeaturesView)
+    return view
 
 
 def views(seen: Observation) -> Iterator[View]:
     """Cut an observation into views of whole images; features need no cutting."""
     if isinstance(seen, FeaturesSeen):
-        yield seen
+        yield FeaturesView(seen.tokens, seen.geometry)
         return
     yield from _attention_views(seen)
 

@@ -14,7 +14,6 @@ from mimprobe.errors import NonFiniteError, OptionError, UnknownNameError
 from mimprobe.hooks import AttentionSeen, FeaturesSeen, capture
 from mimprobe.models.geometry import Geometry
 from mimprobe.models.sites import layout
-from mimprobe.tables import HEAD_COLUMNS, PAIR_COLUMNS
 
 IMAGES = 12
 KINDS = {"plain": "mim", "windows": "supervised"}
@@ -65,6 +64,11 @@ def feed(analyzer, networks, pixels, batches, total=IMAGES):
     return analyzer
 
 
+def looks_at_features(analyzer):
+    places = layout(timm.create_model("test_vit"))
+    return set(analyzer.sites(places)) <= set(places.feature_sites)
+
+
 def assert_same(one, other, rtol=2e-5):
     keys = [column for column in one if one[column].dtype.kind not in "f"]
     pd.testing.assert_frame_equal(one[keys], other[keys])
@@ -86,8 +90,7 @@ def whole(make, networks, pixels):
 
 def test_columns_and_kinds(whole, networks):
     table = whole.table(KINDS)
-    columns = PAIR_COLUMNS if whole.name == "cka" else HEAD_COLUMNS
-    assert tuple(table.columns) == columns
+    assert tuple(table.columns) == whole.columns
     assert set(table["model"]) == set(networks)
     assert dict(zip(table["model"], table["kind"], strict=True)) == KINDS
     assert (table["n"] == IMAGES).all()
@@ -127,7 +130,7 @@ def test_an_image_cannot_count_twice(make, networks, pixels):
 def test_measuring_leaves_the_map_as_it_was(make):
     analyzer = make()
     draw = torch.Generator().manual_seed(0)
-    if analyzer.name == "cka":
+    if looks_at_features(analyzer):
         tokens = torch.randn(2, 17, 8, generator=draw)
         seen = FeaturesSeen("blocks.0.out", 0, tokens, Geometry((4, 4), (16, 16), 1))
         original = tokens.clone()
@@ -143,7 +146,7 @@ def test_measuring_leaves_the_map_as_it_was(make):
 
 def test_nan_is_told_with_its_image(make):
     analyzer = make()
-    if analyzer.name == "cka":
+    if looks_at_features(analyzer):
         tokens = torch.randn(3, 17, 8)
         tokens[2, 5, 3] = torch.nan
         seen = FeaturesSeen("blocks.0.out", 0, tokens, Geometry((4, 4), (16, 16), 1))
