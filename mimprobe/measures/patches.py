@@ -14,6 +14,8 @@ Policies, where some of a patch's attention falls on prefix tokens or padding:
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -39,11 +41,31 @@ LEAST_MASS = 1e-6
 """A row with less mass on patches than this is left out."""
 
 
+class Marked(NamedTuple):
+    """Some keys of the rows inside the image, in those windows that have any of them."""
+
+    windows: Int[Tensor, "hit"]
+    keys: Bool[Tensor, "hit place key"]
+
+
+class Valid(NamedTuple):
+    """Which keys count under a policy: for each query, and for each window and place.
+
+    `all` says that every key does; `any_key` which rows have one.
+    """
+
+    keys: ValidKeys
+    all: bool
+    by_window: Bool[Tensor, "window place key"]
+    any_key: Bool[Tensor, "window place"]
+
+
 @dataclass(frozen=True)
 class Windows:
     """The windows of one image: their queries one window after the other, keys within the window.
 
-    `padding` says which keys lie outside the image, `masked` which ones the shift mask hides.
+    `padding` says which keys lie outside the image, `masked` which ones the shift mask hides. What
+    follows from them is worked out once: the windows of a layer are the same for every batch.
     """
 
     padding: ValidKeys
@@ -54,14 +76,48 @@ class Windows:
         """Windows of one image."""
         return len(self.padding) // self.padding.shape[1]
 
-    @property
+    @cached_property
     def inside(self) -> Bool[Tensor, "query"]:
         """Queries inside the image; each is also a key, at the same place of its window."""
         return ~self.by_window(self.padding).diagonal(dim1=1, dim2=2).flatten()
 
+    @cached_property
+    def queries(self) -> int:
+        """Count the queries inside the image."""
+        return int(self.inside.sum())
+
+    @cached_property
+    def marked_padding(self) -> Marked | None:
+        """Keys of padding; None where there are none."""
+        return self._marked(self.padding)
+
+    @cached_property
+    def marked_masked(self) -> Marked | None:
+        """Keys that the shift mask hides; None where there are none."""
+        return self._marked(self.masked)
+
+    @cached_property
+    def valid_tokens(self) -> Valid:
+        """All that is not masked, padding included."""
+        return self._valid(~self.masked)
+
+    @cached_property
+    def valid_patches(self) -> Valid:
+        """Patches that are not masked, in the rows of patches."""
+        return self._valid(~self.masked & ~self.padding & self.inside.unsqueeze(-1))
+
     def by_window(self, keys: ValidKeys) -> Bool[Tensor, "window place key"]:
         """Unfold the queries into windows and places within the window."""
         return torch.unflatten(keys, 0, (self.count, -1))
+
+    def _marked(self, keys: ValidKeys) -> Marked | None:
+        here = self.by_window(keys & self.inside.unsqueeze(-1))
+        hit = here.flatten(1).any(-1).nonzero().squeeze(-1)
+        return Marked(hit, here[hit]) if len(hit) else None
+
+    def _valid(self, keys: ValidKeys) -> Valid:
+        by_window = self.by_window(keys)
+        return Valid(keys, bool(keys.all()), by_window, by_window.any(-1))
 
 
 @dataclass(frozen=True)
@@ -150,23 +206,18 @@ def _token_rows(attention: Attention, prefix_tokens: int, prefix: str) -> PatchR
 
 def _window_rows(attention: Attention, windows: Windows, prefix: str) -> PatchRows:
     folded = _folded(attention, windows)  # [b, h, w, place, key]
-    inside = windows.inside
-    padding, masked = (
-        _mass_on(folded, keys, windows) for keys in (windows.padding, windows.masked)
-    )
-    valid = ~windows.masked
-    if prefix != "keep":
-        valid &= ~windows.padding & inside.unsqueeze(-1)
-    kept = folded if bool(valid.all()) else folded * windows.by_window(valid)
-    divided, left = _divided(kept, prefix)
-    dropped = (left < LEAST_MASS) & windows.by_window(valid).any(-1)
+    padding = _mass_on(folded, windows.marked_padding)
+    masked = _mass_on(folded, windows.marked_masked)
+    valid = windows.valid_tokens if prefix == "keep" else windows.valid_patches
+    divided, left = _divided(folded if valid.all else folded * valid.by_window, prefix)
+    dropped = (left < LEAST_MASS) & valid.any_key
     return PatchRows(
         divided.flatten(2, 3),
         None,
-        None if padding is None else padding.sum(-1) / inside.sum(),
+        None if padding is None else padding.sum(-1) / windows.queries,
         None if masked is None else masked.amax(-1),
         dropped.sum((-2, -1)),
-        valid,
+        valid.keys,
         left.isfinite().all((-2, -1)),
     )
 
@@ -202,14 +253,12 @@ def _folded(attention: Attention, windows: Windows) -> WindowRows:
 
 
 def _mass_on(
-    folded: WindowRows, keys: ValidKeys, windows: Windows
+    folded: WindowRows, marked: Marked | None
 ) -> Float64[Tensor, "image head seen"] | None:
     """Mass of every row inside the image on these keys, in the windows that have any."""
-    here = windows.by_window(keys & windows.inside.unsqueeze(-1))
-    hit = here.flatten(1).any(-1)
-    if not bool(hit.any()):
+    if marked is None:
         return None
-    return (folded[:, :, hit] * here[hit]).sum(-1).flatten(2).double()
+    return (folded[:, :, marked.windows] * marked.keys).sum(-1).flatten(2).double()
 
 
 def _none_dropped(finite: Bool[Tensor, "batch head"]) -> Int[Tensor, "batch head"]:
