@@ -1,6 +1,7 @@
 """What the diagnostics cost beside the bare forward pass, in time and in memory.
 
-ViT-B/16 at 224 px, batch 8, untrained weights, on a CPU: run it with `make bench`.
+Untrained weights at 224 px, batch 8, on a CPU; on a CUDA machine also ViT-B/16 in bfloat16 at batch
+256. Run it with `make bench`, or by hand for some cases: `--case NAME`.
 
 The bare pass is the network as people run it (fused attention, no hooks, `inference_mode`). Each
 pair runs the bare pass and the measured pass one after the other in the same process with the same
@@ -9,64 +10,105 @@ the tables are compared with a float64 definition computed from the captured map
 """
 
 import argparse
-import platform
 import re
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from oracle import check_tables
+from pairs import machine, time_pairs
 from torch import Tensor
 
 from mimprobe.analyzers import Analyzer, make_analyzers
-from mimprobe.hooks import AttentionSeen, capture
 from mimprobe.loop.run import Passes
-from mimprobe.models.geometry import Geometry, patch_distances
+from mimprobe.models.device import exact_pass, placed
 from mimprobe.models.sites import layout
 from mimprobe.zoo.load import load_model
 from mimprobe.zoo.loaded import LoadedModel
 
 ATTENTION = ("attention_distance", "attention_entropy", "head_kl", "prefix_mass")
-CASES = {"attention": ATTENTION, "attention + cka": (*ATTENTION, "cka")}
-BATCH = 8
-WARM_UP = 6
-"""Passes of each before the first that counts: with two, the first case read 0.1 higher."""
+"""The attention diagnostics of the paper."""
 
-MODEL = "vit_base_patch16_224"
+
+@dataclass(frozen=True)
+class Case:
+    """A network, what is measured of it, and the ratio that it should not exceed."""
+
+    model: str
+    tools: Sequence[str] | None
+    target: float | None
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+VIT, SWIN, SWINV2 = (
+    "vit_base_patch16_224",
+    "swin_base_patch4_window7_224",
+    "swinv2_base_window8_256",
+)
+CASES = {
+    "attention": Case(VIT, ATTENTION, 1.12),
+    "attention + cka": Case(VIT, (*ATTENTION, "cka"), 1.20),
+    "everything": Case(VIT, None, None),
+    "swin": Case(SWIN, ATTENTION, 1.12),
+    "swinv2": Case(SWINV2, ATTENTION, 1.12, {"img_size": 224, "window_size": 7}),
+}
+MEMORY_CASES = ("attention", "attention + cka", "everything")
+WARM_UP = 6
 
 
 def main() -> None:
     """Print times, ratios, agreement with the oracle, and memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--memory", choices=("bare", *CASES), help=argparse.SUPPRESS)
+    parser.add_argument("--case", action="append", choices=(*CASES, "cuda", "memory"))
+    parser.add_argument("--peak", choices=("bare", *CASES), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.memory:
-        print(peak_memory(options.memory))
+    if options.peak:
+        print(peak_memory(options.peak))
         return
-    print(
-        f"{MODEL}, 224 px, batch {BATCH}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"
-    )
-    model, images = subject()
-    for name in CASES:
-        run = measured_pass(model, make_analyzers(CASES[name]), images)
-        time_pairs(name, lambda: bare_pass(model, images), run, options.pairs)
-    check_tables(model, images)
-    base = memory_in_fresh_process("bare")
-    for name in CASES:
-        extra = memory_in_fresh_process(name) - base
-        print(f"{name:16} extra peak memory {extra:6.0f} MB over the bare pass ({base:.0f} MB)")
+    print(machine())
+    chosen = options.case or [*CASES, "memory", *(["cuda"] if torch.cuda.is_available() else [])]
+    for name in chosen:
+        if name == "memory":
+            print_memory()
+        elif name == "cuda":
+            time_on_cuda(options.pairs)
+        else:
+            time_case(name, CASES[name], options.pairs)
 
 
-def subject() -> tuple[LoadedModel, Tensor]:
+def time_case(name: str, case: Case, pairs: int) -> None:
+    """Time one case on the CPU, batch 8, in float32, and check its tables."""
+    model, images = subject(case)
+    run = measured_pass(model, make_analyzers(case.tools), images)
+    timed = time_pairs(lambda: bare_pass(model, images), run, pairs=pairs, warm_up=WARM_UP)
+    print(f"{name:16} {case.model}: bare, measured {timed}; target {case.target or 'none'}")
+    if case.model == VIT:
+        check_tables(model, images, ATTENTION, (14, 14), (16, 16))
+
+
+def time_on_cuda(pairs: int) -> None:
+    """Time ViT-B/16 in bfloat16 at batch 256."""
+    device = torch.device("cuda")
+    model, _ = subject(CASES["attention"])
+    images = torch.randn(256, 3, 224, 224, device=device)
+    with ExitStack() as stack:
+        stack.enter_context(placed(model.module, device))
+        stack.enter_context(exact_pass(device, "bfloat16"))
+        run = measured_pass(model, make_analyzers(ATTENTION), images)
+        timed = time_pairs(lambda: bare_pass(model, images), run, pairs=pairs, warm_up=WARM_UP)
+    print(f"{'cuda':16} {VIT}, bfloat16, batch 256: bare, measured {timed}; target 1.5, aim 1.25")
+
+
+def subject(case: Case) -> tuple[LoadedModel, Tensor]:
     """Make the network and its input."""
-    model = load_model(f"random:{MODEL}", device="cpu")
-    images = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    return model, images
+    model = load_model(f"random:{case.model}", arch_args=case.arguments, device="cpu")
+    return model, torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 
 
 @torch.inference_mode()
@@ -86,91 +128,33 @@ def measured_pass(model: LoadedModel, tools: list[Analyzer], images: Tensor) -> 
     @torch.inference_mode()
     def run() -> None:
         nonlocal count
-        found = passes.run(images, [str(i) for i in range(BATCH)])
+        found = passes.run(images, [str(i) for i in range(len(images))])
         for tool in tools:
-            tool.add(range(count, count + BATCH), {model.name: found[tool.name]})
-        count += BATCH
+            tool.add(range(count, count + len(images)), {model.name: found.get(tool.name, {})})
+        count += len(images)
 
     return run
 
 
-def time_pairs(
-    name: str, bare: Callable[[], None], measured: Callable[[], None], pairs: int
-) -> None:
-    """Run both in alternation and print the quartiles of time and ratio."""
-    for _ in range(WARM_UP):
-        bare(), measured()
-    times = []
-    for pair in range(pairs):
-        # Which of the two goes first alternates as well: the second may find a warmer cache.
-        both = {}
-        for label, run in sorted({"bare": bare, "measured": measured}.items(), reverse=pair % 2):
-            start = time.perf_counter()
-            run()
-            both[label] = time.perf_counter() - start
-        times.append((both["bare"], both["measured"]))
-    ratios = [after / before for before, after in times]
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    before, after = (statistics.median(column) for column in zip(*times, strict=True))
-    print(
-        f"{name:16} bare {before * 1e3:6.0f} ms, measured {after * 1e3:6.0f} ms, "
-        f"ratio {middle:.3f} [{low:.3f}, {high:.3f}] over {pairs} pairs"
-    )
-
-
-def check_tables(model: LoadedModel, images: Tensor) -> None:
-    """Compare the tables with float64 definitions, written out on the captured maps."""
-    tools = make_analyzers(ATTENTION)
-    measured_pass(model, tools, images)()
-    tables = {tool.name: tool.table({model.name: model.kind}) for tool in tools}
-    sites = layout(model.module).attention_sites
-    distances = patch_distances(Geometry((14, 14), (16, 16), 1), torch.device("cpu")).double()
-    worst = dict.fromkeys(ATTENTION, 0.0)
-    for layer in (0, 5, 11):
-        with torch.inference_mode(), capture(model.module, [sites[layer]]) as captured:
-            model.module(images)
-        seen = captured[sites[layer]]
-        assert isinstance(seen, AttentionSeen)
-        for metric, truth in oracle(seen.attention.double(), distances).items():
-            rows = tables[metric].query("metric == @metric and layer == @layer and head.notna()")
-            error = abs(torch.tensor(rows["value"].to_numpy()) / truth - 1).max().item()
-            worst[metric] = max(worst[metric], error)
-    for metric, error in worst.items():
-        print(f"{metric:18} largest relative error against float64: {error:.1e}")
-        if error > 1e-3:
-            sys.exit(f"{metric} is wrong")
-
-
-def oracle(attention: Tensor, distances: Tensor) -> dict[str, Tensor]:
-    """Write the definitions out, in float64, from a map with one prefix token."""
-    patches = attention[:, :, 1:, 1:]
-    patches = patches / patches.sum(-1, keepdim=True)
-    logs = patches.log()
-    heads = patches.shape[1]
-    divergence = torch.stack(
-        [
-            (patches[:, i, None] * (logs[:, i, None] - logs)).sum(-1).mean((0, 2))
-            for i in range(heads)
-        ]
-    )
-    return {
-        "attention_distance": (patches * distances).sum(-1).mean((0, 2)),
-        "attention_entropy": -(patches * logs).sum(-1).mean((0, 2)),
-        "head_kl": divergence.sum(1) / (heads - 1),
-        "prefix_mass": attention[:, :, 1:, 0].mean((0, 2)),
-    }
+def print_memory() -> None:
+    """Print what each case takes beyond the bare pass, each in a process of its own."""
+    base = memory_in_fresh_process("bare")
+    for name in MEMORY_CASES:
+        extra = memory_in_fresh_process(name) - base
+        print(f"{name:16} extra peak memory {extra:6.0f} MB over the bare pass ({base:.0f} MB)")
 
 
 def memory_in_fresh_process(case: str) -> float:
     """Run one case alone, so that its peak is its own."""
-    command = [sys.executable, __file__, "--memory", case]
+    command = [sys.executable, __file__, "--peak", case]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def peak_memory(case: str) -> float:
+def peak_memory(name: str) -> float:
     """Give the largest resident memory of this process in MB after six passes."""
-    model, images = subject()
-    run = measured_pass(model, make_analyzers(CASES[case]), images) if case != "bare" else None
+    case = CASES.get(name, CASES["attention"])
+    model, images = subject(case)
+    run = None if name == "bare" else measured_pass(model, make_analyzers(case.tools), images)
     for _ in range(6):
         bare_pass(model, images) if run is None else run()
     # Not ru_maxrss: that one is handed down to a child by the process that started it.
