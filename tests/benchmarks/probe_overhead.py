@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mimprobe.analyzers import Analyzer, make_analyzers
 from mimprobe.hooks import AttentionSeen, capture
-from mimprobe.loop.run import Passes
+from mimprobe.loop.passes import Passes
 from mimprobe.models.geometry import Geometry, patch_distances
 from mimprobe.models.sites import layout
 from mimprobe.zoo.load import load_model
