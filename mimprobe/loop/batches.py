@@ -61,8 +61,8 @@ def batches(
     """
     samples = _Samples(images, lineup)
     loader = DataLoader(
-        samples, batch_sampler=[list(batch) for batch in numbers], num_workers=workers, pin_memory=pinned,
-        collate_fn=samples.joined,
+        samples, batch_sampler=[list(batch) for batch in numbers], collate_fn=samples.joined,
+        num_workers=workers, pin_memory=pinned,
     )  # fmt: skip
     for found in loader:
         for number, error in found.errors:

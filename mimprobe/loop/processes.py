@@ -8,6 +8,7 @@ one is made for it. Waiting is done by asking the group's store again and again,
 collective operation: a process that fails says so there, and the others leave instead of hanging.
 """
 
+import atexit
 import os
 import tempfile
 import time
@@ -218,9 +219,10 @@ def processes() -> Iterator[Processes]:
     if outer is not None:
         yield outer
         return
-    started = not dist.is_initialized() and all(os.environ.get(name) for name in ENVIRONMENT)
-    if started:
+    if not dist.is_initialized() and all(os.environ.get(name) for name in ENVIRONMENT):
+        # To be used again: torchrun's store does not let a second group begin.
         dist.init_process_group("gloo")
+        atexit.register(_leave)
     group = ProcessGroup() if dist.is_initialized() else Processes()
     token = _open.set(group)
     try:
@@ -235,5 +237,8 @@ def processes() -> Iterator[Processes]:
             group.part()
     finally:
         _open.reset(token)
-        if started:
-            dist.destroy_process_group()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -59,8 +59,9 @@ class ProgressFile:
         self._last, self._cost = time.monotonic(), 0.0
 
     def save_if_due(self, tally: Tally) -> None:
-        """Save if the last time is long enough ago."""
-        if time.monotonic() - self._last >= max(self.every, SHARE * self._cost):
+        """Save if the last time is long enough ago; with `every` 0 it always is."""
+        pause = max(self.every, SHARE * self._cost) if self.every else 0.0
+        if time.monotonic() - self._last >= pause:
             self.save(tally)
 
     def save(self, tally: Tally) -> None:

@@ -146,7 +146,7 @@ def _begin(progress: ProgressFile, tally: Tally, group: Processes, *, resume: bo
     state = progress.load()
     if state is not None:
         tally.restore(state)
-        tally.note("The run was interrupted and resumed.")
+        warnings.warn(f"going on after {tally.batches} batches", stacklevel=2)
     elif not holds_progress(progress.folder):
         warnings.warn(
             f"no progress in {progress.folder}: starting from the beginning", stacklevel=2

@@ -14,6 +14,8 @@ from mimprobe.data.images import ImageSet
 from mimprobe.models.sites import Layout
 from mimprobe.stream import State
 
+RESUMED = "The run was interrupted and resumed."
+
 
 class Tally:
     """The memories of the analyzers, and what happened on the way.
@@ -75,7 +77,7 @@ class Tally:
         self.images.skipped.update(state["skipped"])
         self.batches, self.seconds = state["batches"], state["seconds"]
         self.seconds_waiting, self.pass_size = state["seconds_waiting"], state["pass_size"]
-        self.notes = list(state["notes"])
+        self.notes = list(dict.fromkeys([*state["notes"], RESUMED]))
 
     def merge(self, state: State) -> None:
         """Add what another process measured of other images; times are the longest."""
