@@ -28,7 +28,7 @@ class ProbeOptions:
     """What was typed for `probe` or `compare`."""
 
     models: tuple[str, ...]
-    images: Path
+    images: str
     output: Path
     analyzers: str | None
     arch: str | None
@@ -60,8 +60,9 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
     options = [
         click.argument("models", nargs=-1, required=True, metavar="MODEL..."),
         click.option(
-            "--images", required=True, type=click.Path(path_type=Path),
-            help="Folder of images, searched with its subfolders.",
+            "--images", required=True,
+            help="Folder of images, searched with its subfolders; a tar file; wds:SHARDS, such as "
+            "'wds:train-{000..099}.tar'; or hfds:NAME[:SPLIT] of Hugging Face datasets.",
         ),
         output_option("Folder for the result."),
         click.option("--analyzers", default=None, metavar="A,B", help="Analyzers; default: all."),
