@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import click
 
@@ -60,6 +60,7 @@ def report(directory: Path, overwrite: bool) -> None:
     click.echo(f"report: {path.resolve()}")
 
 
+@runtime_checkable
 class Write(Protocol):
     """What puts a result into a folder and gives the path of what people look at."""
 
