@@ -3,6 +3,7 @@
 Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 
+import os
 import sys
 import warnings
 from typing import TextIO
@@ -10,7 +11,7 @@ from typing import TextIO
 import click
 
 from mimprobe.cli import group
-from mimprobe.errors import MimprobeError
+from mimprobe.errors import ElsewhereError, MimprobeError
 
 
 def main() -> None:
@@ -19,11 +20,16 @@ def main() -> None:
     try:
         status = group.main(prog_name="mimprobe", standalone_mode=False)
     except click.ClickException as error:
-        status = _fail(f"{error.format_message()}; see --help".replace(".;", ";"), error.exit_code)
+        # Found while the command is read, which every process of torchrun does alike.
+        told = f"{error.format_message()}; see --help".replace(".;", ";")
+        status = _fail(told, error.exit_code) if _speaks() else error.exit_code
+    except ElsewhereError as error:
+        status = error.status  # the process that failed has said why
     except MimprobeError as error:
         status = _fail(str(error), 2)
-    except (KeyboardInterrupt, click.Abort):
-        status = _fail("interrupted; what stands without a manifest.json is no result", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        told = str(error.__cause__ or "") or "what stands without a manifest.json is no result"
+        status = _fail(f"interrupted; {told}", 130)
     except MemoryError:
         status = _fail("out of memory; choose a smaller --batch-size", 2)
     except RuntimeError as error:
@@ -35,6 +41,11 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         status = _fail(f"{error.strerror or error}{where}", 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _speaks() -> bool:
+    """Tell whether this process speaks for those that torchrun started with it."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _fail(message: str, status: int) -> int:
@@ -51,7 +62,7 @@ def _show_warning(
     line: str | None = None,  # noqa: ARG001
 ) -> None:
     """Show our own warnings in one line; those of other packages are for developers."""
-    if issubclass(category, UserWarning):
+    if issubclass(category, UserWarning) and _speaks():
         click.echo(f"mimprobe: warning: {message}", err=True)
 
 

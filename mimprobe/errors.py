@@ -8,6 +8,8 @@
     ├── SiteError            a place in a model that does not exist or cannot be observed
     │   └── SilentSiteError  a place that exists but saw nothing during the pass
     ├── NonFiniteError       NaN or infinity where a number was expected
+    ├── DeviceMemoryError    a device too small for a single image
+    ├── ElsewhereError       another process of the same run failed, and says why
     ├── OutputError          a result that would overwrite another, or cannot be read back
     └── OptionError          an argument outside its range
 
@@ -67,6 +69,19 @@ class NonFiniteError(MimprobeError):
         """State what is not finite, and in which row of the batch."""
         super().__init__(message)
         self.row = row
+
+
+class DeviceMemoryError(MimprobeError):
+    """A device that is too small for a single image."""
+
+
+class ElsewhereError(MimprobeError):
+    """Another process of the same run failed; `status` is the exit status that it leaves with."""
+
+    def __init__(self, message: str, status: int) -> None:
+        """State what is known of the failure."""
+        super().__init__(message)
+        self.status = status
 
 
 class OutputError(MimprobeError):

@@ -24,8 +24,8 @@ from rich.text import Text
 class Progress:
     """A context that shows `advance` calls on the terminal's error stream, if it is a terminal."""
 
-    def __init__(self, title: str, total: int, *, unit: str) -> None:
-        """Prepare a bar of `total` units, such as images."""
+    def __init__(self, title: str, total: int, *, unit: str, shown: bool = True) -> None:
+        """Prepare a bar of `total` units, such as images; one that is not shown only counts."""
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -34,7 +34,7 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[status]}"),
             console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
             transient=True,
         )
         self._task = self._bar.add_task(title, total=total, status="")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mimprobe.analyzers.view import View
 from mimprobe.models.sites import Layout
+from mimprobe.stream import State
 
 Measured = dict[str, Tensor]
 """What one site gave for one batch: tensors whose first axis counts the images."""
@@ -29,7 +30,10 @@ class Analyzer(Protocol):
         ...
 
     def begin(self, places: Mapping[str, Layout], n_images: int) -> None:
-        """Prepare for these models, by name, and at most so many images."""
+        """Prepare for these models, by name, and at most so many images.
+
+        What is remembered is replaced, not emptied: a shallow copy made before keeps its own.
+        """
         ...
 
     def measure(self, view: View) -> Measured:
@@ -42,6 +46,14 @@ class Analyzer(Protocol):
 
     def merge(self, other: Any) -> None:
         """Take over what another analyzer of the same kind remembers of other images."""
+        ...
+
+    def state(self) -> State:
+        """Give everything remembered, for a file or another process; to be used before `add`."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Take over a state in the place of what is remembered; called after an equal `begin`."""
         ...
 
     def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from mimprobe.analyzers.view import POOLINGS, View, features_of
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.measures.similarity import LEAST_IMAGES
 from mimprobe.models.sites import Layout
-from mimprobe.stream import choose_cka_stream
+from mimprobe.stream import CkaStream, State, choose_cka_stream
 from mimprobe.tables import PAIR_COLUMNS
 
 
@@ -45,6 +45,7 @@ class Cka:
         self.tokens, self.budget_bytes = tokens, budget_bytes
         self._places: tuple[Place, ...] = ()
         self._images = 0
+        self._widths: dict[str, int] = {}
         self._stream: Any = None  # CkaFeatures or CkaSums, once the widths are known
 
     def sites(self, places: Layout) -> tuple[str, ...]:
@@ -89,18 +90,40 @@ class Cka:
             _key(place): measured[place.model][place.site]["pooled"].cpu() for place in self._places
         }
         if self._stream is None:
-            widths = {key: vector.shape[1] for key, vector in vectors.items()}
-            self._stream = choose_cka_stream(widths, self._images, budget_bytes=self.budget_bytes)
+            self._stream = self._new_stream(
+                {key: vector.shape[1] for key, vector in vectors.items()}
+            )
         self._stream.add(images, vectors)
 
     def merge(self, other: "Cka") -> None:
         """Take over the other's images."""
         if self._stream is None:
-            self._places, self._stream = other._places, other._stream
+            self._places, self._widths = other._places, other._widths
+            self._stream = other._stream
         elif isinstance(other._stream, type(self._stream)):
             self._stream.merge(other._stream)
         elif other._stream is not None:
             raise OptionError("kept features and sums cannot be merged; begin with equal n_images")
+
+    def state(self) -> State:
+        """Give the widths of the layers, and the vectors or their sums."""
+        stream = None if self._stream is None else self._stream.state()
+        return {"widths": self._widths, "stream": stream}
+
+    def restore(self, state: State) -> None:
+        """Take over a state of the same layers and as many images.
+
+        Raises:
+            OptionError: it is of other layers.
+        """
+        self._stream = None
+        if state["stream"] is not None:
+            self._stream = self._new_stream(state["widths"])
+            self._stream.restore(state["stream"])
+
+    def _new_stream(self, widths: dict[str, int]) -> CkaStream:
+        self._widths = widths
+        return choose_cka_stream(widths, self._images, budget_bytes=self.budget_bytes)
 
     def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:
         """One row for each ordered pair of layers, of the same model or of two."""

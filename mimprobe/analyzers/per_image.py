@@ -14,7 +14,7 @@ import torch
 from mimprobe.analyzers.analyzer import Measured
 from mimprobe.analyzers.view import View
 from mimprobe.models.sites import Layout
-from mimprobe.stream import ImageValues
+from mimprobe.stream import ImageValues, State
 from mimprobe.tables import HEAD_COLUMNS, PER_IMAGE_KEYS, PerImageValues
 
 LAYER_MEAN = -1
@@ -83,6 +83,24 @@ class PerImageAnalyzer(ABC):
             self._columns.setdefault(model, other._columns[model])
             self._layers.setdefault(model, other._layers[model])
             self._values.setdefault(model, ImageValues()).merge(values)
+
+    def state(self) -> State:
+        """Give columns and values of each model."""
+        return {
+            model: {
+                "columns": [tuple(column) for column in self._columns[model]],
+                "values": values.state(),
+            }
+            for model, values in self._values.items()
+        }
+
+    def restore(self, state: State) -> None:
+        """Take over a state of the same models."""
+        self._columns, self._values = {}, {}
+        for model, stored in state.items():
+            self._columns[model] = tuple(Column(*column) for column in stored["columns"])
+            self._values[model] = ImageValues()
+            self._values[model].restore(stored["values"])
 
     def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:
         """One row for each model, layer, head and metric."""

@@ -1,7 +1,8 @@
 """`mimprobe compare`, and its two halves `probe` and `report`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import click
 
@@ -12,7 +13,6 @@ from mimprobe.cli.options import (
     overwrite_option,
     probing,
     read_models,
-    read_pairs,
 )
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ def compare(options: ProbeOptions) -> None:
     """Measure models on a folder of images and write a report."""
     from mimprobe.report import write_report
 
-    result = _measure(options)
-    click.echo(
-        f"report: {write_report(result, options.output, overwrite=options.overwrite).resolve()}"
-    )
+    _measure_and_write(options, "report", write_report)
 
 
 compare.help = f"{compare.help}\n\n{MODEL_HELP}"
@@ -43,8 +40,9 @@ compare.help = f"{compare.help}\n\n{MODEL_HELP}"
 @probing
 def probe(options: ProbeOptions) -> None:
     """Measure models on a folder of images and write the tables."""
-    result = _measure(options)
-    click.echo(f"tables: {result.write(options.output, overwrite=options.overwrite).resolve()}")
+    from mimprobe.tables import Result
+
+    _measure_and_write(options, "tables", Result.write)
 
 
 probe.help = f"{probe.help}\n\n{MODEL_HELP}"
@@ -62,6 +60,38 @@ def report(directory: Path, overwrite: bool) -> None:
     click.echo(f"report: {path.resolve()}")
 
 
+@runtime_checkable
+class Write(Protocol):
+    """What puts a result into a folder and gives the path of what people look at."""
+
+    def __call__(self, result: "Result", directory: Path, /, *, overwrite: bool) -> Path:
+        """Write it."""
+        ...
+
+
+def _measure_and_write(options: ProbeOptions, what: str, write: Write) -> None:
+    """Measure together with the processes that there are; the first of them writes."""
+    from mimprobe.loop import processes
+    from mimprobe.tables import holds_progress, remove_progress
+
+    try:
+        with processes() as group:
+            device = str(group.device(options.device))
+            result = _measure(replace(options, device=device))
+            group.meet()
+            if group.first:
+                # Progress is in a folder that this very run was allowed to write to.
+                allowed = options.overwrite or holds_progress(options.output)
+                path = write(result, options.output, overwrite=allowed)
+                click.echo(f"{what}: {path.resolve()}")
+            group.meet()
+            remove_progress(options.output)
+    except KeyboardInterrupt as error:
+        if holds_progress(options.output):
+            raise KeyboardInterrupt("the same command with --resume goes on from here") from error
+        raise
+
+
 def _measure(options: ProbeOptions) -> "Result":
     """Check what is cheap to check, then measure."""
     from mimprobe.analyzers import make_analyzers
@@ -69,7 +99,7 @@ def _measure(options: ProbeOptions) -> "Result":
     from mimprobe.loop import probe
     from mimprobe.tables import check_output
 
-    check_output(options.output, overwrite=options.overwrite)
+    check_output(options.output, overwrite=options.overwrite, resume=options.resume)
     names = options.analyzers.split(",") if options.analyzers else None
     chosen = names and [name.strip() for name in names]
     make_analyzers(chosen)  # a wrong name is better found now than after the models are loaded
@@ -83,11 +113,14 @@ def _measure(options: ProbeOptions) -> "Result":
         read_models(options),
         image_set,
         analyzers=chosen,
-        kinds=read_pairs(options.kinds, "kind"),
+        kinds=options.kinds,
         batch_size=options.batch_size,
         device=options.device,
         precision=options.precision,
         seed=options.seed,
         workers=options.workers,
+        progress_in=options.output,
+        save_every=options.save_every,
+        resume=options.resume,
         command=command_line(),
     )

@@ -28,19 +28,21 @@ class ProbeOptions:
     """What was typed for `probe` or `compare`."""
 
     models: tuple[str, ...]
-    images: Path
+    images: str
     output: Path
     analyzers: str | None
     arch: str | None
-    arch_args: str | None
+    arch_args: dict[str, Any]
     input_size: int | None
-    kinds: tuple[str, ...]
+    kinds: dict[str, str]
     limit: int | None
     batch_size: int
     device: str
     precision: str
     seed: int
-    workers: int
+    workers: int | None
+    save_every: float
+    resume: bool
     skip_bad_images: bool
     overwrite: bool
 
@@ -50,14 +52,17 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def gathered(**typed: Any) -> None:
+        typed["kinds"] = read_pairs(typed["kinds"], "kind")
+        typed["arch_args"] = read_arguments(typed["arch_args"])
         command(ProbeOptions(**typed))
 
     wrapped: Callable[..., None] = gathered
     options = [
         click.argument("models", nargs=-1, required=True, metavar="MODEL..."),
         click.option(
-            "--images", required=True, type=click.Path(path_type=Path),
-            help="Folder of images, searched with its subfolders.",
+            "--images", required=True,
+            help="Folder of images, searched with its subfolders; a tar file; wds:SHARDS, such as "
+            "'wds:train-{000..099}.tar'; or hfds:NAME[:SPLIT] of Hugging Face datasets.",
         ),
         output_option("Folder for the result."),
         click.option("--analyzers", default=None, metavar="A,B", help="Analyzers; default: all."),
@@ -74,8 +79,16 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
         ),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1)),
         click.option(
-            "--workers", default=0, show_default=True, type=click.IntRange(min=0),
-            help="Decoding processes.",
+            "--workers", type=click.IntRange(min=0),
+            help="Decoding processes; default: up to 4, none for few images.",
+        ),
+        click.option(
+            "--resume", is_flag=True,
+            help="Go on where an equal command was interrupted (it saves its progress in OUTPUT).",
+        ),
+        click.option(
+            "--save-every", default=60.0, show_default=True, type=click.FloatRange(min=0),
+            metavar="SECONDS", help="Time between two times of saving the progress.",
         ),
         click.option("--skip-bad-images", is_flag=True, help="Skip and record unreadable images."),
         arch_options,
@@ -161,7 +174,7 @@ def read_models(options: ProbeOptions) -> "list[LoadedModel]":
         model = load_model(
             reference if named else text,
             arch=options.arch,
-            arch_args=read_arguments(options.arch_args),
+            arch_args=options.arch_args,
             input_size=options.input_size,
             device=options.device,
             seed=options.seed,

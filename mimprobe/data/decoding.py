@@ -56,11 +56,20 @@ def decode_file(path: Path) -> Image.Image:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+    return decode_bytes(content, str(path))
+
+
+def decode_bytes(content: bytes, name: str) -> Image.Image:
+    """Read the bytes of an image file as upright 8-bit RGB; `name` is for messages.
+
+    Raises:
+        ImageError: it is no image, is damaged, or is too large to be safe.
+    """
     try:
         with _opened(content) as image:
             return decode(image)
     except ImageError as error:
-        raise ImageError(f"{path} {error}") from error
+        raise ImageError(f"{name} {error}") from error
 
 
 def decode(image: Image.Image) -> Image.Image:

@@ -69,7 +69,7 @@ def files_at(source: str | os.PathLike[str]) -> ImageFiles:
     Raises:
         ImageError: there is no such thing, it holds no images, or the single file is no image.
     """
-    path = _home_expanded(Path(source))
+    path = home_expanded(Path(source))
     check_exists(path, "image folder")
     if not path.is_dir():
         check_single_file(path)
@@ -94,13 +94,13 @@ def listed_files(listed: Sequence[object]) -> ImageFiles:
     for number, path in enumerate(listed):
         if not isinstance(path, str | os.PathLike):
             raise ImageError(f"item {number} of a list of paths is a {type(path).__name__}")
-        paths.append(_home_expanded(Path(path)))
+        paths.append(home_expanded(Path(path)))
     ids = file_ids(paths)
     title = f"{len(paths)} files in {printable(str(shared_folder(paths)))}"
     return ImageFiles(title, tuple(paths), ids)
 
 
-def _home_expanded(path: Path) -> Path:
+def home_expanded(path: Path) -> Path:
     """Expand a leading `~`, as a shell would, but leave alone a file called `~a.jpg`."""
     return path.expanduser() if path.parts[:1] == ("~",) else path
 

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mimprobe.data.files import ImageFiles, files_at, listed_files
+from mimprobe.data.files import listed_files
 from mimprobe.data.items import ImageItems, Items
+from mimprobe.data.sources import Source, source_at
 from mimprobe.data.thumbnails import contact_sheet
 from mimprobe.errors import ImageError, OptionError
 
@@ -41,7 +42,7 @@ class ImageSet:
         skipped: why an image was left out, by its number.
     """
 
-    origin: ImageFiles | ImageItems
+    origin: Source | ImageItems
     limit: int | None = None
     seed: int = 0
     skip_bad_images: bool = False
@@ -134,9 +135,10 @@ def open_images(
 
     Args:
         source: a folder (searched with its subfolders, in the order of the paths), one image file,
-            a list of paths, a list of PIL images, or a list or data set of (image, id). A data set
-            is read once at this point, to learn its ids. An image set is returned as it is, or a
-            copy of it with the other arguments applied.
+            a tar file, `wds:` and the shards of a WebDataset, `hfds:` and a data set of Hugging
+            Face (see `data.sources`); or a list of paths, a list of PIL images, or a list or data
+            set of (image, id). A data set in memory is read once at this point, to learn its ids.
+            An image set is returned as it is, or a copy of it with the other arguments applied.
         limit: take at most so many images, drawn at random without replacement and kept in order.
         seed: of that draw.
         skip_bad_images: leave out and record damaged images instead of stopping.
@@ -166,10 +168,10 @@ def _drawn(count: int, limit: int, seed: int) -> list[int]:
     return [int(number) for number in np.sort(drawn)]
 
 
-def _origin(source: object) -> ImageFiles | ImageItems:
+def _origin(source: object) -> Source | ImageItems:
     """Tell the kinds of source apart."""
     if isinstance(source, str | os.PathLike):
-        return files_at(source)
+        return source_at(source)
     if not isinstance(source, Items) or isinstance(source, Mapping | bytes):
         raise ImageError(
             f"images cannot be a {type(source).__name__}; pass a folder, a list of paths or of "

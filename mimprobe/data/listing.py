@@ -52,7 +52,7 @@ def check_exists(path: Path, what: str) -> None:
 def check_single_file(path: Path) -> None:
     """Raise ImageError if a file given in the place of a folder is an archive."""
     if _extension(path.name) in ARCHIVES:
-        raise ImageError(f"{path} is an archive; unpack it and name the folder that comes out")
+        raise ImageError(f"{path} is a compressed archive; unpack it and name what comes out")
 
 
 def file_ids(paths: Sequence[Path]) -> tuple[str, ...]:

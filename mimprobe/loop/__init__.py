@@ -4,6 +4,7 @@ What belongs here: the order of a measurement and the record of its circumstance
 what is measured (`analyzers`), where (`hooks`, `models.sites`), and its form (`tables`).
 """
 
+from mimprobe.loop.processes import processes
 from mimprobe.loop.run import probe
 
-__all__ = ["probe"]
+__all__ = ["probe", "processes"]

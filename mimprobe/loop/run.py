@@ -1,9 +1,8 @@
 """The measurement itself, top to bottom."""
 
 import os
-import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,19 +10,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mimprobe.analyzers import Analyzer, make_analyzers
-from mimprobe.analyzers.analyzer import Measured
 from mimprobe.analyzers.per_image import PerImageAnalyzer
-from mimprobe.analyzers.view import views
 from mimprobe.data.images import ImageSet, open_images
-from mimprobe.errors import ImageError, NonFiniteError, OptionError
-from mimprobe.hooks import Observation, capture
-from mimprobe.loop.batches import batches
+from mimprobe.errors import ImageError, OptionError
+from mimprobe.loop.batches import batch_numbers
 from mimprobe.loop.manifest import describe_run
+from mimprobe.loop.processes import Processes, processes
+from mimprobe.loop.progress_file import ProgressFile, same_run
+from mimprobe.loop.showing import Showing
+from mimprobe.loop.tally import Tally
+from mimprobe.loop.workers import batch_bytes, worker_count
 from mimprobe.measures.similarity import LEAST_IMAGES
-from mimprobe.models.device import exact_pass, placed, resolve_device
-from mimprobe.models.sites import Layout, layout
-from mimprobe.progress import Progress
-from mimprobe.tables import Result, join_per_image
+from mimprobe.models.sites import layout
+from mimprobe.tables import Result, holds_progress, join_per_image, remove_progress
 from mimprobe.zoo.lineup import line_up
 from mimprobe.zoo.loaded import LoadedModel
 
@@ -54,10 +53,16 @@ def probe(
     seed: int = 0,
     limit: int | None = None,
     skip_bad_images: bool = False,
-    workers: int = 0,
+    workers: int | None = None,
+    progress_in: str | os.PathLike[str] | None = None,
+    save_every: float = 60.0,
+    resume: bool = False,
     command: str = "mimprobe.probe(...)",
 ) -> Result:
     """Measure how networks look at images: every analyzer is fed by one forward pass per batch.
+
+    Processes of an initialised `torch.distributed`, or of `torchrun`, share the images: batch b
+    goes to process b mod N. All of them return the same result.
 
     Args:
         models: what to compare; each gets its own preprocessing, on the same images in the same
@@ -68,13 +73,18 @@ def probe(
         transform: PIL image to (3, height, width) tensor, for modules that bring none.
         kinds: how each model was trained, by name, where its card does not say: `mim`,
             `contrastive`, `supervised`, `distilled`, `untrained`.
-        batch_size: images for each pass; changes no number.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        batch_size: images for each pass, halved where the device has no memory for them; changes
+            no number.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; several processes take one GPU each.
         precision: `float32` (TensorFloat-32 off), `bfloat16` or `float16` (autocast).
         seed: of the choice of images under `limit`, and of untrained networks.
         limit: show at most so many images, drawn at random.
         skip_bad_images: skip and record unreadable images instead of stopping.
-        workers: processes that decode images; 0 decodes in this one.
+        workers: processes that decode images; 0 decodes in this one, None chooses.
+        progress_in: folder in which what was measured so far is saved now and then, for `resume`;
+            `tables.remove_progress` removes it when the result is safe.
+        save_every: seconds between two times of saving; 0 saves after every batch.
+        resume: go on with what an interrupted run of the same models, images and settings saved.
         command: what the manifest says was run.
 
     Returns:
@@ -85,106 +95,74 @@ def probe(
         ImageError: no images, or an unreadable one.
         SiteError: a network of no known family.
         NonFiniteError: a network gave NaN or infinity; says which, in which layer, on which image.
+        DeviceMemoryError: the device is too small for one image.
+        OutputError: the progress is damaged, or of another run.
+        ElsewhereError: another process of the run failed.
     """
     if batch_size < 1:
         raise OptionError(f"batch_size must be at least 1, not {batch_size}")
-    started = time.monotonic()
-    place = resolve_device(device)
-    tools = make_analyzers(analyzers)
-    image_set = open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
-    notes = []
-    if analyzers is None and len(image_set) < LEAST_IMAGES:
-        tools = [tool for tool in tools if tool.name != "cka"]
-        notes.append(f"CKA is left out: it needs {LEAST_IMAGES} images, here are {len(image_set)}.")
-    lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
-    places = {model.name: layout(model.module) for model in lineup}
-    for tool in tools:
-        tool.begin(places, len(image_set))
-    passes = {model.name: Passes(model, places[model.name], tools) for model in lineup}
-    with ExitStack() as stack:
-        # Moved before the pass: tensors moved in inference mode could never be trained again.
-        for model in lineup:
-            stack.enter_context(placed(model.module, place))
-        stack.enter_context(exact_pass(place, precision))
-        bar = stack.enter_context(Progress("probe", len(image_set), unit="images"))
-        for batch in batches(image_set, lineup, batch_size=batch_size, workers=workers):
-            ids = [image_set.ids[number] for number in batch.numbers]
-            measured = {
-                name: one.run(batch.pixels[name].to(place, non_blocking=True), ids)
-                for name, one in passes.items()
-            }
-            for tool in tools:
-                tool.add(
-                    batch.numbers,
-                    {name: found.get(tool.name, {}) for name, found in measured.items()},
-                )
-            bar.advance(batch.taken)
-    if len(image_set) == len(image_set.skipped):
-        raise ImageError(f"none of the {len(image_set)} images of {image_set.source} is readable")
-    return _result(
-        tools, lineup, places, image_set,
-        circumstances={
-            "command": command, "seed": seed, "precision": precision, "device": str(place),
-            "batch_size": batch_size, "seconds": round(time.monotonic() - started, 3),
-            "notes": notes,
-        },
-    )  # fmt: skip
+    if resume and progress_in is None:
+        raise OptionError("resume=True needs progress_in, the folder to resume from")
+    with processes() as group:
+        place = group.device(device)
+        tools, notes = make_analyzers(analyzers), []
+        image_set = open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
+        if analyzers is None and len(image_set) < LEAST_IMAGES:
+            tools = [tool for tool in tools if tool.name != "cka"]
+            there = f"it needs {LEAST_IMAGES} images, here are {len(image_set)}"
+            notes.append(f"CKA is left out: {there}.")
+        lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
+        places = {model.name: layout(model.module) for model in lineup}
+        tally = Tally(tools, places, image_set, batch_size, notes)
+        share = batch_numbers(len(image_set), batch_size)[group.rank :: group.size]
+        if workers is None:
+            workers = worker_count(len(share), batch_bytes(lineup, batch_size), group.here)
+        circumstances: dict[str, Any] = {
+            "precision": precision, "batch_size": batch_size, "processes": group.size,
+        }  # fmt: skip
+        progress = None
+        if progress_in is not None:
+            same = same_run(lineup, image_set, tools, circumstances | {"device": place.type})
+            progress = ProgressFile(progress_in, same, group.rank, group.size, every=save_every)
+            _begin(progress, tally, group, resume=resume)
+        Showing(lineup, tally, place, precision).show(
+            share, group, workers=workers, progress=progress
+        )
+        for state in group.gather(tally.state):
+            tally.merge(state)
+        circumstances |= {
+            "command": command, "seed": seed, "device": str(place), "workers": workers,
+        }  # fmt: skip
+        return group.share(lambda: _result(tally, lineup, circumstances))
 
 
-class Passes:
-    """Forward passes of one model, with what each analyzer wants of its sites."""
-
-    def __init__(self, model: LoadedModel, places: Layout, tools: Sequence[Analyzer]) -> None:
-        self.model = model
-        wanted = [(tool, frozenset(tool.sites(places))) for tool in tools]
-        self.takers = {
-            site: takers
-            for site in places.sites
-            if (takers := [tool for tool, sites in wanted if site in sites])
-        }
-
-    def run(self, pixels: Tensor, ids: Sequence[str]) -> dict[str, dict[str, Measured]]:
-        """Run the network once and give what was measured, by analyzer and site."""
-        with capture(self.model.module, self.takers, reduce=self._reduce) as captured:
-            self.model.module(pixels)
-        measured: dict[str, dict[str, Measured]] = {}
-        for site in self.takers:
-            outcome = captured[site]
-            if isinstance(outcome, NonFiniteError):
-                raise NonFiniteError(
-                    f"model {self.model.name!r} gave NaN or infinity in the {outcome} at {site} on "
-                    f"image {ids[outcome.row or 0]!r}; try precision float32, another image, or "
-                    "look at its weights"
-                )
-            for name, values in outcome.items():
-                measured.setdefault(name, {})[site] = values
-        return measured
-
-    def _reduce(self, seen: Observation) -> dict[str, Measured] | NonFiniteError:
-        """Feed one layer to its analyzers, piece by piece, and join the pieces."""
-        takers = self.takers[seen.site]
-        try:
-            pieces = [{tool.name: tool.measure(view) for tool in takers} for view in views(seen)]
-        except NonFiniteError as error:
-            return error
-        return {
-            tool.name: {
-                metric: torch.cat([piece[tool.name][metric] for piece in pieces])
-                for metric in pieces[0][tool.name]
-            }
-            for tool in takers
-        }
+def _begin(progress: ProgressFile, tally: Tally, group: Processes, *, resume: bool) -> None:
+    """Take up what an interrupted run left, or clear it away."""
+    if not resume:
+        group.meet()  # nobody saves before everybody's earlier progress is gone
+        remove_progress(progress.folder)
+        group.meet()
+        return
+    state = progress.load()
+    if state is not None:
+        tally.restore(state)
+        warnings.warn(f"going on after {tally.batches} batches", stacklevel=2)
+    elif not holds_progress(progress.folder):
+        warnings.warn(
+            f"no progress in {progress.folder}: starting from the beginning", stacklevel=2
+        )
 
 
-def _result(
-    tools: Sequence[Analyzer],
-    lineup: Sequence[LoadedModel],
-    places: Mapping[str, Layout],
-    images: ImageSet,
-    circumstances: Mapping[str, Any],
-) -> Result:
+def _result(tally: Tally, lineup: Sequence[LoadedModel], circumstances: dict[str, Any]) -> Result:
+    tools, images = tally.tools, tally.images
+    if len(images) == len(images.skipped):
+        raise ImageError(f"none of the {len(images)} images of {images.source} is readable")
     kinds = {model.name: model.kind for model in lineup}
     tables = {tool.name: tool.table(kinds) for tool in tools}
     values = [tool.per_image(images.ids) for tool in tools if isinstance(tool, PerImageAnalyzer)]
-    manifest = describe_run(lineup, places, images, tools, circumstances)
+    facts = circumstances | {
+        "seconds": round(tally.seconds, 3), "seconds_waiting": round(tally.seconds_waiting, 3),
+        "notes": tally.notes,
+    }  # fmt: skip
+    manifest = describe_run(lineup, tally.places, images, tools, facts)
     return Result(tables, manifest, join_per_image(values))

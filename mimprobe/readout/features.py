@@ -10,7 +10,7 @@ import torch
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import OptionError
 from mimprobe.hooks import FeaturesSeen, Observation, capture
-from mimprobe.loop.batches import batches
+from mimprobe.loop.batches import batch_numbers, batches
 from mimprobe.models.device import exact_pass, placed, resolve_device
 from mimprobe.progress import Progress
 from mimprobe.shapes import Pooled
@@ -54,11 +54,14 @@ def pooled_features(
     place = resolve_device(device)
     rows: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
     bar = Progress(f"features of {model.name}", len(images), unit="images")
+    numbers = batch_numbers(len(images), batch_size)
     with placed(model.module, place), exact_pass(place, "float32"), bar:
-        for batch in batches(images, [model], batch_size=batch_size, workers=0):
+        for batch in batches(images, [model], numbers, workers=0):
+            bar.advance(batch.taken)
+            if not batch.numbers:
+                continue
             with capture(model.module, sites, reduce=pool) as captured:
                 model.module(batch.pixels[model.name].to(place))
             for site in sites:
                 rows[site].append(captured[site])
-            bar.advance(batch.taken)
     return {site: torch.cat(parts) for site, parts in rows.items()}

@@ -118,10 +118,15 @@ def _size(size: Sequence[int] | None) -> str:
 def run_facts(manifest: Mapping[str, Any]) -> list[tuple[str, Entries]]:
     """Describe how the numbers were made."""
     images = manifest.get("images", {})
-    how = ("command", "created", "seconds", "device", "precision", "batch_size", "seed")
-    named = {key.replace("_", " "): manifest.get(key) for key in how}
-    if isinstance(manifest.get("seconds"), int | float):
-        named["seconds"] = f"{manifest['seconds']:.1f}"
+    how = (
+        "command", "created", "seconds", "seconds_waiting", "device", "precision", "batch_size",
+        "processes", "workers", "seed",
+    )  # fmt: skip
+    names = {"seconds_waiting": "seconds of these waiting for data", "workers": "decoding workers"}
+    named = {names.get(key, key.replace("_", " ")): manifest.get(key) for key in how}
+    for key in ("seconds", "seconds_waiting"):
+        if isinstance(manifest.get(key), int | float):
+            named[names.get(key, key)] = f"{manifest[key]:.1f}"
     groups = {
         "Run": named,
         "Images": {

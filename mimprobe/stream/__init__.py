@@ -4,6 +4,7 @@ from mimprobe.stream.choice import CkaStream, choose_cka_stream
 from mimprobe.stream.features import BUDGET_BYTES, CkaFeatures
 from mimprobe.stream.images import ImageValues, Statistics
 from mimprobe.stream.sites import CkaMatrix
+from mimprobe.stream.state import State
 from mimprobe.stream.sums import CkaSums, cka_sums_bytes
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CkaStream",
     "CkaSums",
     "ImageValues",
+    "State",
     "Statistics",
     "choose_cka_stream",
     "cka_sums_bytes",

@@ -14,6 +14,7 @@ from mimprobe.shapes import Pooled
 from mimprobe.stream.grams import RowSource, gram_sums, group_count
 from mimprobe.stream.rows import FeatureRows, Rows
 from mimprobe.stream.sites import CkaMatrix, SiteRows
+from mimprobe.stream.state import State
 
 BUDGET_BYTES = 512 << 20
 """Memory for features before they move to disk, and for the group sums of the jackknife."""
@@ -60,9 +61,24 @@ class CkaFeatures:
         """
         self._sites.meet(other._sites)
         if other._rows is not None:
-            rows = other._rows.view()
-            for start in range(0, len(rows), _COPIED_AT_ONCE):
-                self._append(rows[start : start + _COPIED_AT_ONCE])
+            self._append_all(other._rows.view())
+
+    def state(self) -> State:
+        """Give all features, in the order in which they came."""
+        rows = None if self._rows is None else torch.from_numpy(self._rows.state())
+        return {"sites": self._sites.state(), "rows": rows}
+
+    def restore(self, state: State) -> None:
+        """Take over a state of the same sites, in the place of what was kept here.
+
+        Raises:
+            OptionError: it is of other sites.
+        """
+        self._sites.restore(state["sites"])
+        self.close()
+        self._rows = None
+        if state["rows"] is not None:
+            self._append_all(state["rows"].numpy())
 
     def cka(self, *, seed: int = 0) -> CkaMatrix:
         """CKA of every pair of sites, with the jackknife over groups dealt out by `seed`.
@@ -81,6 +97,10 @@ class CkaFeatures:
         """Forget the features, and remove them from disk."""
         if self._rows is not None:
             self._rows.close()
+
+    def _append_all(self, rows: Rows) -> None:
+        for start in range(0, len(rows), _COPIED_AT_ONCE):
+            self._append(rows[start : start + _COPIED_AT_ONCE])
 
     def _append(self, rows: Rows) -> None:
         if self._rows is None:

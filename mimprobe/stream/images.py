@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from mimprobe.errors import OptionError
+from mimprobe.stream.state import State
 
 
 class SeenImages:
@@ -41,6 +42,14 @@ class SeenImages:
     def indices(self) -> Int64[Tensor, "image"]:
         """Return the indices in the order in which they came."""
         return torch.tensor(list(self._indices), dtype=torch.int64)
+
+    def state(self) -> State:
+        """Give the indices in their order."""
+        return {"indices": self.indices()}
+
+    def restore(self, state: State) -> None:
+        """Take over a state, in the place of what was seen here."""
+        self._indices = dict.fromkeys(state["indices"].tolist())
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,16 @@ class ImageValues:
         """
         if other._batches:
             self.add(other._seen.indices().tolist(), torch.cat(other._batches))
+
+    def state(self) -> State:
+        """Give all values, in the order in which they came."""
+        values = torch.cat(self._batches) if self._batches else None
+        return {"seen": self._seen.state(), "values": values}
+
+    def restore(self, state: State) -> None:
+        """Take over a state, in the place of what was remembered here."""
+        self._seen.restore(state["seen"])
+        self._batches = [] if state["values"] is None else [state["values"].clone()]
 
     def by_image(self) -> tuple[Int64[Tensor, "image"], Float64[Tensor, "image column"]]:
         """Return image indices in ascending order, and their values.

@@ -50,6 +50,14 @@ class FeatureRows:
         self._file.flush()
         return np.memmap(self._file, np.float32, mode="r", shape=shape)
 
+    def state(self) -> Rows:
+        """Return all rows as an array that may be written to: a copy, unless they are on disk."""
+        shape = (len(self), self.width)
+        if not self.on_disk:
+            return self.view().copy()
+        self._file.flush()
+        return np.memmap(self._file, np.float32, mode="c", shape=shape)
+
     def close(self) -> None:
         """Forget the rows and remove the file."""
         self._file.close()

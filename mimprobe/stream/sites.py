@@ -14,6 +14,7 @@ from torch import Tensor
 from mimprobe.errors import OptionError
 from mimprobe.shapes import Pooled
 from mimprobe.stream.images import SeenImages
+from mimprobe.stream.state import State
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,21 @@ class SiteRows:
             self._require_widths(other.widths)
         self.seen.add(other.seen.indices().tolist(), len(other.seen))
         self.widths = self.widths or other.widths
+
+    def state(self) -> State:
+        """Give sites, widths and images."""
+        return {"sites": self.sites, "widths": self.widths, "seen": self.seen.state()}
+
+    def restore(self, state: State) -> None:
+        """Take over a state of the same sites, in the place of what was seen here.
+
+        Raises:
+            OptionError: it is of other sites.
+        """
+        if tuple(state["sites"]) != self.sites:
+            raise OptionError(f"cannot restore sites {list(state['sites'])} as {list(self.sites)}")
+        self.widths = tuple(state["widths"])
+        self.seen.restore(state["seen"])
 
     def _require_widths(self, widths: tuple[int, ...]) -> None:
         if self.widths and widths != self.widths:

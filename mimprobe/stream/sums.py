@@ -39,6 +39,9 @@ from mimprobe.measures.similarity import (
 )
 from mimprobe.shapes import Pooled
 from mimprobe.stream.sites import CkaMatrix, SiteRows
+from mimprobe.stream.state import State
+
+_TENSORS = ("total", "squares", "square_pairs", "weighted")
 
 LEAST_BLOCK = 512
 """Images gathered before they are multiplied; fewer make the products slow."""
@@ -97,6 +100,20 @@ class FeatureSums:
         for own, product, added in zip(self.own, self.products, other.products, strict=True):
             product.add_(added).addr_((s + n * d)[own], d[own.start :])
             product.addr_(d[own], s[own.start :])
+
+    def state(self) -> State:
+        """Give the constant and the sums."""
+        tensors = {name: getattr(self, name) for name in ("constant", *_TENSORS)}
+        return {"images": self.images, "products": self.products, **tensors}
+
+    def restore(self, state: State) -> None:
+        """Take over sums of the same widths, in the place of those here."""
+        self.images = state["images"]
+        self.constant = state["constant"].clone()
+        for name in _TENSORS:
+            getattr(self, name).copy_(state[name])
+        for product, stored in zip(self.products, state["products"], strict=True):
+            product.copy_(stored)
 
     def by_site(self, columns: Float64[Tensor, "*rows column"]) -> Float64[Tensor, "*rows site"]:
         """Add up the columns of each site."""
@@ -175,6 +192,25 @@ class CkaSums:
             self._sums.merge(other._sums)
         self._waiting.extend(other._waiting)
         self._sum_up(LEAST_BLOCK)
+
+    def state(self) -> State:
+        """Give the sums, and the features that wait to be added to them."""
+        waiting = torch.cat(self._waiting) if self._waiting else None
+        sums = None if self._sums is None else self._sums.state()
+        return {"sites": self._sites.state(), "sums": sums, "waiting": waiting}
+
+    def restore(self, state: State) -> None:
+        """Take over a state of the same sites, in the place of what was summed up here.
+
+        Raises:
+            OptionError: it is of other sites.
+        """
+        self._sites.restore(state["sites"])
+        self._waiting = [] if state["waiting"] is None else [state["waiting"].clone()]
+        self._sums = None
+        if state["sums"] is not None:
+            self._sums = FeatureSums(self._sites.widths, state["sums"]["constant"])
+            self._sums.restore(state["sums"])
 
     def cka(self) -> CkaMatrix:
         """CKA of every pair of sites.

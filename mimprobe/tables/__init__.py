@@ -6,10 +6,13 @@ tensors (no torch, not even indirectly), drawing, and deciding which numbers are
 
 from mimprobe.tables.folder import (
     MANIFEST_NAME,
+    PROGRESS_FOLDER,
     check_output,
     files_of,
+    holds_progress,
     prepare_output,
     register_files,
+    remove_progress,
     write_atomically,
     write_text,
 )
@@ -38,16 +41,19 @@ __all__ = [
     "PAIR_COLUMNS",
     "PER_IMAGE_KEYS",
     "PER_IMAGE_NAME",
+    "PROGRESS_FOLDER",
     "TEXT_COLUMNS",
     "PerImageValues",
     "Result",
     "check_output",
     "files_of",
+    "holds_progress",
     "holds_result",
     "join_per_image",
     "prepare_output",
     "read_result",
     "register_files",
+    "remove_progress",
     "write_atomically",
     "write_text",
 ]

@@ -6,6 +6,7 @@ say (`result`).
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import BinaryIO
 from mimprobe.errors import OutputError
 
 MANIFEST_NAME = "manifest.json"
+
+PROGRESS_FOLDER = ".progress"
+"""Where a run that is not finished keeps what it has measured so far, in the result's folder."""
 
 
 def prepare_output(directory: str | os.PathLike[str], *, overwrite: bool) -> Path:
@@ -57,11 +61,34 @@ def register_files(directory: str | os.PathLike[str], names: Sequence[str]) -> N
     write_text(path, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
 
 
-def check_output(directory: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Raise OutputError now if writing to `directory` would be refused later."""
+def holds_progress(directory: str | os.PathLike[str]) -> bool:
+    """Tell whether a run that was interrupted can go on in this folder."""
+    return any((Path(directory) / PROGRESS_FOLDER).glob("*.pt"))
+
+
+def remove_progress(directory: str | os.PathLike[str]) -> None:
+    """Remove what an unfinished run saved: it is started anew, or its result is whole."""
+    shutil.rmtree(Path(directory) / PROGRESS_FOLDER, ignore_errors=True)
+
+
+def check_output(
+    directory: str | os.PathLike[str], *, overwrite: bool, resume: bool = False
+) -> None:
+    """Raise OutputError now if writing to `directory` would be refused later.
+
+    A folder with progress may be written to by a run that resumes it, whatever else it holds: the
+    run that made the progress was allowed to.
+    """
     target = Path(directory)
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target} is a file; name a folder for the result")
+    if holds_progress(target):
+        if not overwrite and not resume:
+            raise OutputError(
+                f"{target} holds the progress of a run that was interrupted; pass --resume to go "
+                "on with it, or --overwrite to start anew"
+            )
+        return
     if target.is_dir() and not overwrite and any(target.iterdir()):
         what = "another result" if (target / MANIFEST_NAME).exists() else "other files"
         raise OutputError(

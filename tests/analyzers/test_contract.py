@@ -1,5 +1,6 @@
 """What every analyzer must do, whichever it is: one suite over `ANALYZERS`."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -69,12 +70,12 @@ def looks_at_features(analyzer):
     return set(analyzer.sites(places)) <= set(places.feature_sites)
 
 
-def assert_same(one, other, rtol=2e-5):
+def assert_same(one, other, rtol=2e-5, atol=1e-7):
     keys = [column for column in one if one[column].dtype.kind not in "f"]
     pd.testing.assert_frame_equal(one[keys], other[keys])
     for column in ("value", "std", "se"):
         np.testing.assert_allclose(
-            one[column].to_numpy(float), other[column].to_numpy(float), rtol=rtol, atol=1e-7
+            one[column].to_numpy(float), other[column].to_numpy(float), rtol=rtol, atol=atol
         )
 
 
@@ -120,6 +121,78 @@ def test_merging_into_an_empty_one_gives_the_same(make, whole, networks, pixels)
     empty = make()
     empty.merge(whole)
     assert_same(empty.table(KINDS), whole.table(KINDS))
+
+
+def through_a_file(state, path):
+    torch.save(state, path)
+    return torch.load(path, weights_only=True)
+
+
+def restored(make, networks, state):
+    """A new analyzer, begun as the first was and given its state."""
+    tool = make()
+    tool.begin({name: layout(model) for name, model in networks.items()}, IMAGES)
+    tool.restore(state)
+    return tool
+
+
+def show(analyzer, networks, pixels, batches):
+    """Go on with an analyzer that has begun already."""
+    begin, analyzer.begin = analyzer.begin, lambda places, n_images: None
+    feed(analyzer, networks, pixels, batches)
+    analyzer.begin = begin
+    return analyzer
+
+
+def test_a_restored_state_goes_on_as_if_nothing_had_happened(
+    make, whole, networks, pixels, tmp_path
+):
+    tool = feed(make(), networks, pixels, [[4, 1], [0, 2, 3]])
+    state = through_a_file(tool.state(), tmp_path / "state")
+    show(tool, networks, pixels, [[5], [6, 7, 8, 9, 10, 11]])
+    other = restored(make, networks, state)
+    show(other, networks, pixels, [[5], [6, 7, 8, 9, 10, 11]])
+    pd.testing.assert_frame_equal(other.table(KINDS), tool.table(KINDS), check_exact=True)
+    assert_same(other.table(KINDS), whole.table(KINDS))
+    with pytest.raises(OptionError, match="image 3 was added twice"):
+        show(restored(make, networks, state), networks, pixels, [[3]])
+
+
+def test_a_state_can_be_restored_twice_and_over_other_images(make, networks, pixels, tmp_path):
+    tool = feed(make(), networks, pixels, [[0, 1, 2, 3, 4]])
+    state = through_a_file(tool.state(), tmp_path / "state")
+    for _ in range(2):
+        other = feed(make(), networks, pixels, [[7, 8]])
+        other.restore(state)
+        show(other, networks, pixels, [[8, 7]])
+    show(tool, networks, pixels, [[8, 7]])
+    pd.testing.assert_frame_equal(other.table(KINDS), tool.table(KINDS), check_exact=True)
+
+
+def test_the_state_of_an_empty_one_is_empty(make, whole, networks, pixels, tmp_path):
+    empty = feed(make(), networks, pixels, [])
+    other = restored(make, networks, through_a_file(empty.state(), tmp_path / "state"))
+    show(other, networks, pixels, [list(range(IMAGES))])
+    assert_same(other.table(KINDS), whole.table(KINDS))
+
+
+def test_states_of_several_processes_merge(make, networks, pixels, tmp_path):
+    """Batches dealt out to three processes of which one gets none, merged in another one."""
+    own = feed(make(), networks, pixels, [[0, 1, 2], [6, 7, 8]])
+    for number, batches in enumerate(([[3, 4, 5], [9, 10, 11]], [])):
+        tool = feed(make(), networks, pixels, batches)
+        state = through_a_file(tool.state(), tmp_path / str(number))
+        own.merge(restored(make, networks, state))
+    alone = feed(make(), networks, pixels, [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]])
+    assert_same(own.table(KINDS), alone.table(KINDS), rtol=1e-9, atol=1e-9)
+
+
+def test_a_copy_begun_anew_leaves_the_first_alone(make, networks, pixels):
+    tool = feed(make(), networks, pixels, [list(range(IMAGES))])
+    before = tool.table(KINDS)
+    twin = copy.copy(tool)
+    feed(twin, networks, pixels, [[3, 1, 0, 2]])
+    pd.testing.assert_frame_equal(tool.table(KINDS), before, check_exact=True)
 
 
 def test_an_image_cannot_count_twice(make, networks, pixels):

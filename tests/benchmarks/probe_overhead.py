@@ -25,7 +25,7 @@ from pairs import machine, time_pairs
 from torch import Tensor
 
 from mimprobe.analyzers import Analyzer, make_analyzers
-from mimprobe.loop.run import Passes
+from mimprobe.loop.passes import Passes
 from mimprobe.models.device import exact_pass, placed
 from mimprobe.models.sites import layout
 from mimprobe.zoo.load import load_model

@@ -156,9 +156,9 @@ def test_bad_images_stop_or_are_skipped_and_recorded(mimprobe, photos, tmp_path)
 
 HALFWAY = """
 import pathlib, signal, sys, time
-import mimprobe.loop.run as run
+import mimprobe.loop.showing as showing
 from mimprobe.__main__ import main
-real, sign = run.batches, pathlib.Path(sys.argv.pop())
+real, sign = showing.batches, pathlib.Path(sys.argv.pop())
 
 def halfway(*arguments, **options):
     for batch in real(*arguments, **options):
@@ -166,7 +166,7 @@ def halfway(*arguments, **options):
         sign.touch()
         time.sleep(60)
 
-run.batches = halfway
+showing.batches = halfway
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are born deaf to it
 main()
 """

@@ -60,7 +60,7 @@ def test_single_files_that_are_no_images(tmp_path):
     archive.write_bytes(b"x")
     assert message_of(table) == f"{table} is not an image: it starts with b'name,class\\n'"
     assert message_of(archive) == (
-        f"{archive} is an archive; unpack it and name the folder that comes out"
+        f"{archive} is a compressed archive; unpack it and name what comes out"
     )
 
 

@@ -87,6 +87,9 @@ def test_how_the_numbers_were_made():
     assert found["Run"]["seconds"] == "48.2"
     assert found["Run"]["batch size"] == "32"
     assert found["Run"]["seed"] == "0"
+    assert found["Run"]["seconds of these waiting for data"] == "3.1"
+    assert found["Run"]["processes"] == "2"
+    assert found["Run"]["decoding workers"] == "0"
     assert found["Images"] == {
         "source": "photos", "images": "50", "sha256 of the list": "ab" * 32, "skipped": "0",
     }  # fmt: skip

@@ -136,6 +136,21 @@ def test_any_split_order_merging_and_storage_gives_the_same_bits(budget, tmp_pat
     assert list(tmp_path.iterdir()) == []  # files have no name
 
 
+def test_a_state_of_features_on_disk_is_mapped_and_restores_to_disk(tmp_path):
+    features = random_features(40)
+    stream = filled(features, budget_bytes=0)
+    torch.save(stream.state(), tmp_path / "state")
+    assert stream.on_disk
+    other = CkaFeatures(SITES, budget_bytes=0)
+    other.restore(torch.load(tmp_path / "state", weights_only=True, mmap=True))
+    assert other.on_disk
+    for one in (stream, other):
+        one.budget_bytes = 1 << 20  # enough for the groups of the jackknife
+    found, wanted = other.cka(), stream.cka()
+    assert torch.equal(found.value, wanted.value)
+    assert torch.equal(found.se, wanted.se)
+
+
 def test_images_can_be_added_after_a_result_was_read():
     features = random_features(30)
     for budget in (0, 1 << 20):

@@ -103,6 +103,23 @@ def test_half_precision_values_are_widened():
     assert stream.by_image()[1].dtype == torch.float64
 
 
+def test_a_restored_state_goes_on_bit_for_bit():
+    values = random_values(9, 2)
+    stream = filled(values, [3, 1, 4, 8], [3, 1])
+    stored = stream.state()
+    other = filled(values, [0, 3], [2])
+    other.restore(stored)
+    stream.add([0, 2], values[[0, 2]])
+    other.add([0, 2], values[[0, 2]])
+    assert torch.equal(other.by_image()[0], stream.by_image()[0])
+    assert torch.equal(other.by_image()[1], stream.by_image()[1])
+    with pytest.raises(OptionError, match="image 8 was added twice"):
+        other.add([8], values[[8]])
+    other.restore(ImageValues().state())
+    with pytest.raises(OptionError, match="no values were added"):
+        other.statistics()
+
+
 def test_an_image_counts_once():
     stream, other = ImageValues(), ImageValues()
     stream.add([0, 5], random_values(2, 1))

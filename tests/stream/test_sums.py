@@ -100,6 +100,31 @@ def test_each_sum_survives_another_constant():
         torch.testing.assert_close(found, product, rtol=1e-11, atol=1e-9)
 
 
+@pytest.mark.parametrize("cut", [0, 3, 15, 40])
+@pytest.mark.parametrize("kind", [CkaSums, CkaFeatures])
+@pytest.mark.usefixtures("small_blocks")
+def test_a_restored_state_goes_on_bit_for_bit(kind, cut, tmp_path):
+    features = random_features(60, offset=20.0)
+    wanted = fill(fill(kind(tuple(WIDTHS)), features, range(cut), 7), features, range(cut, 60), 7)
+    first = fill(kind(tuple(WIDTHS)), features, range(cut), 7)
+    torch.save(first.state(), tmp_path / "state")
+    second = fill(kind(tuple(WIDTHS)), features, range(5), 5)
+    second.restore(torch.load(tmp_path / "state", weights_only=True))
+    fill(second, features, range(cut, 60), 7)
+    assert torch.equal(second.cka().value, wanted.cka().value)
+    assert second.cka().images == 60
+    if cut:
+        with pytest.raises(OptionError, match="image 0 was added twice"):
+            fill(second, features, [0], 1)
+
+
+@pytest.mark.parametrize("kind", [CkaSums, CkaFeatures])
+def test_a_state_of_other_sites_is_refused(kind):
+    state = fill(kind(tuple(WIDTHS)), random_features(9), range(9), 3).state()
+    with pytest.raises(OptionError, match="cannot restore sites"):
+        kind(("a", "b")).restore(state)
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_a_site_that_never_changes_is_nan():
     features = random_features(30)
