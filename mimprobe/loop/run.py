@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mimprobe.analyzers import Analyzer, make_analyzers
-from mimprobe.analyzers.analyzer import Measured
+from mimprobe.analyzers.analyzer import Measured, Pieces
 from mimprobe.analyzers.per_image import PerImageAnalyzer
 from mimprobe.analyzers.view import views
 from mimprobe.data.images import ImageSet, open_images
@@ -163,17 +163,14 @@ class Passes:
     def _reduce(self, seen: Observation) -> dict[str, Measured] | NonFiniteError:
         """Feed one layer to its analyzers, piece by piece, and join the pieces."""
         takers = self.takers[seen.site]
+        pieces = {tool.name: Pieces() for tool in takers}
         try:
-            pieces = [{tool.name: tool.measure(view) for tool in takers} for view in views(seen)]
+            for view in views(seen):
+                for tool in takers:
+                    pieces[tool.name].add(tool.measure(view))
         except NonFiniteError as error:
             return error
-        return {
-            tool.name: {
-                metric: torch.cat([piece[tool.name][metric] for piece in pieces])
-                for metric in pieces[0][tool.name]
-            }
-            for tool in takers
-        }
+        return {name: found.joined() for name, found in pieces.items()}
 
 
 def _result(
