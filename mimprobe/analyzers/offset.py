@@ -9,6 +9,7 @@ from mimprobe.analyzers.analyzer import Measured
 from mimprobe.analyzers.per_site import PerSiteAnalyzer, Summary, flat
 from mimprobe.analyzers.view import View, attention_of
 from mimprobe.measures.offsets import offset_means
+from mimprobe.models.offsets import offset_queries, uniform_sums
 from mimprobe.tables import OFFSET_COLUMNS
 
 REACH = 16
@@ -27,7 +28,8 @@ class AttentionOffset(PerSiteAnalyzer):
     definition = (
         "mean over images, and over the patch queries for which there is such a patch in the image "
         "and in the query's window, of the attention to the patch at an offset of so many rows and "
-        "columns; uniform attention gives one over the number of keys everywhere"
+        "columns; 'uniform' is what equal attention to all valid keys would give there: one over "
+        "the number of keys, more near the query in shifted windows, whose corners have fewer keys"
     )
     columns = OFFSET_COLUMNS
 
@@ -37,9 +39,14 @@ class AttentionOffset(PerSiteAnalyzer):
         self.reach = reach
 
     def measure(self, view: View) -> Measured:
-        """Give the mean attention of each image and head at each offset."""
+        """Give the mean attention of each image and head at each offset, and the uniform one."""
         seen = attention_of(view)
-        return {self.name: offset_means(seen.offsets, seen.offset_queries)}
+        geometry, device = seen.geometry, seen.attention.device
+        uniform = offset_means(uniform_sums(geometry, device), offset_queries(geometry, device))
+        return {
+            self.name: offset_means(seen.offsets, seen.offset_queries),
+            "uniform": uniform[0].expand(len(seen.offsets), -1, -1, -1),
+        }
 
     def rows(self, model: str, site: str, found: Mapping[str, Summary]) -> pd.DataFrame:  # noqa: ARG002
         """One row for each head and offset that any query has."""
@@ -52,6 +59,7 @@ class AttentionOffset(PerSiteAnalyzer):
                 "row_offset": grid[1] - high // 2,
                 "column_offset": grid[2] - wide // 2,
                 "metric": self.name,
+                "uniform": np.tile(found["uniform"].value.ravel(), heads),
                 **flat(summary),
             }
         )

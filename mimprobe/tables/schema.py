@@ -66,9 +66,12 @@ hold the mean over a layer's heads.
 
 OFFSET_COLUMNS = (
     "model", "kind", "site", "layer", "head", "row_offset", "column_offset", "metric", "unit",
-    "value", "std", "se", "n",
+    "value", "uniform", "std", "se", "n",
 )  # fmt: skip
-"""A metric by offset of key less query, in patches: one row for each offset of each head."""
+"""A metric by offset of key less query, in patches: one row for each offset of each head.
+
+`uniform` is what attention that is equal over all valid keys would give there.
+"""
 
 TEXT_COLUMNS = (
     "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit", "note",
