@@ -201,7 +201,8 @@ def _add_bar(panels: Sequence[Axes], norm: LogNorm) -> None:
         shrink=0.8 if len(panels) < 3 else 0.5, anchor=(0, 1),
     )  # fmt: skip
     most = round(float(np.log2(norm.vmax or 1.0)))
-    powers = range(-most, most + 1, 1 if most < 4 else 2)
+    step = 1 if most < 4 else 2
+    powers = [power for power in range(-most, most + 1) if power % step == 0]
     bar.set_ticks(
         [2.0**power for power in powers],
         labels=[f"{2**power}" if power >= 0 else f"1/{2**-power}" for power in powers],

@@ -32,7 +32,7 @@ class _Moments:
     def joined(self, other: "_Moments") -> "_Moments":
         """Give the moments of both sets of images together."""
         n = self.n + other.n
-        gap, share = other.mean - self.mean, other.n / n.clamp_min(1)
+        gap, share = other.mean - self.mean, other.n.double() / n.clamp_min(1)
         between = gap.square() * self.n * share
         return _Moments(n, self.mean + gap * share, self.squares + other.squares + between)
 
