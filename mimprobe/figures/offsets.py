@@ -4,9 +4,9 @@ What belongs here: the figure of attention by relative offset. What does not: fo
 offsets (`measures.offsets`).
 
 Every little map has its query in the middle, under a ring, and one cell for each patch around it.
-Rows are layers, columns are heads in the order of their mean distance. Colours say how many times
-the attention of an even spread a patch is given: black as much, light more, blue less. One scale
-serves all models; its steps are equal factors.
+Rows are layers, columns are heads in the order of the mean distance in their map. Colours say how
+many times the attention of an even spread a patch is given: black as much, light more, blue less.
+One scale serves all models; its steps are equal factors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +61,10 @@ class Little(NamedTuple):
     distance: float
 
 
+Block = Mapping[int, Sequence[Little]]
+"""What is drawn of one model: little maps by layer."""
+
+
 def attention_offset(
     table: pd.DataFrame, *, models: Sequence[str] | None = None,
     styles: Mapping[str, Style] | None = None, axes: AxesLike | None = None,
@@ -103,9 +107,6 @@ def attention_offset(
             title_panel(panel, name, kinds[name], looks[name])
         _add_bar(panels, norm)
     return panels
-
-
-Block = Mapping[int, Sequence[Little]]
 
 
 def _little_maps(rows: pd.DataFrame, most: int) -> list[Little]:
