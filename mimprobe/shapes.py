@@ -7,9 +7,10 @@ What belongs here: type aliases for shapes, with their axis names. What does not
     query    rows of an attention map        key      columns of an attention map
     token    prefix tokens, then patches     channel  width of a token
     feature  width of one pooled vector      group    jackknife groups of images
+    ring     distances from the query        row_offset, column_offset   of key less query, patches
 """
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 Attention = Float[Tensor, "batch head query key"]
@@ -23,6 +24,9 @@ PerHead = Float[Tensor, "batch head"]
 
 HeadPairs = Float[Tensor, "batch head other"]
 """One number for each image and ordered pair of heads."""
+
+OffsetMaps = Float64[Tensor, "batch head row_offset column_offset"]
+"""One number for each image, head and offset of key less query; the query is in the middle."""
 
 RowPairs = Float[Tensor, "batch query head other"]
 """One number for each image, query and ordered pair of heads."""

@@ -7,12 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mimprobe.tables import HEAD_COLUMNS, PAIR_COLUMNS, PER_IMAGE_KEYS, PerImageValues, Result
+from mimprobe.tables import (
+    HEAD_COLUMNS,
+    HEAD_PAIR_COLUMNS,
+    OFFSET_COLUMNS,
+    PAIR_COLUMNS,
+    PER_IMAGE_KEYS,
+    PROFILE_COLUMNS,
+    PerImageValues,
+    Result,
+)
 
 UNITS = {
     "attention_distance": "px",
     "attention_entropy": "nats",
     "attention_entropy_normalised": "1",
+    "attention_nmi": "1",
     "head_kl": "nats",
     "prefix_mass": "1",
     "padding_mass": "1",
@@ -21,9 +31,12 @@ UNITS = {
 TABLES = {
     "attention_distance": ("attention_distance",),
     "attention_entropy": ("attention_entropy", "attention_entropy_normalised"),
+    "attention_nmi": ("attention_nmi",),
     "head_kl": ("head_kl",),
     "prefix_mass": ("prefix_mass", "padding_mass", "masked_mass"),
 }
+EVEN = (0.1, 0.4, 0.4, 0.1)
+"""Shares of rings that uniform attention would have."""
 REACH = {"mim": (0.35, 0.55), "supervised": (0.3, 0.9), "untrained": (0.99, 1.0)}
 """Share of the largest distance that heads reach, in the first and last layer."""
 
@@ -86,6 +99,7 @@ def make_result(
         name: table[table["metric"].isin(metrics)].reset_index(drop=True)
         for name, metrics in TABLES.items()
     }
+    tables |= _map_tables(specs, images)
     if images >= 4:
         tables["cka"] = _cka_table(specs, images, cka_shift)
     ids = tuple(f"photos/{number:04}.jpg" for number in range(images))
@@ -123,6 +137,7 @@ def _model_values(
             "attention_distance": share * (0.52 * (7 if spec.stages else spec.side) * stride),
             "attention_entropy": share**0.5 * np.log(keys),
             "attention_entropy_normalised": share**0.5,
+            "attention_nmi": 0.6 * width * (1 - share),
             "head_kl": 6 * width**1.2 * (1 + share),
         }
         if spec.prefix:
@@ -151,6 +166,52 @@ def _head_table(columns: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
     table["se"], table["n"] = table["std"] / np.sqrt(count), count
     table["head"] = table["head"].astype("Int64").replace(-1, pd.NA)
     return table[list(HEAD_COLUMNS)]
+
+
+def _map_tables(specs: Sequence[Spec], images: int) -> dict[str, pd.DataFrame]:
+    """Make tables of pairs of heads, of profiles and of offsets, on a grid of 4 x 4 patches."""
+    pairs, profiles, offsets = [], [], []
+    error = (0.02, 0.02 / np.sqrt(images), images) if images > 1 else (np.nan, np.nan, images)
+    for spec in specs if images else ():
+        for layer in range(spec.depth if spec.attention else 0):
+            place = (spec.name, spec.kind, spec.site(layer, "attn.probs"), layer)
+            apart = {"untrained": 0.001, "mim": 0.5}.get(spec.kind, 0.9 / (1 + layer))
+            one, other = np.indices((spec.heads, spec.heads)).reshape(2, -1)
+            for metric, unit, none in (
+                ("head_kl", "nats", False), ("head_distance", "1", False),
+                ("mean_map_distance", "1", True),
+            ):  # fmt: skip
+                values = apart * (1 + abs(one - other)) / spec.heads
+                ends = (np.nan, np.nan, images) if none else error
+                pairs += [
+                    (*place, i, j, metric, unit, value, *ends)
+                    for i, j, value in zip(one, other, values, strict=True) if i != j
+                ]  # fmt: skip
+                pairs.append((*place, pd.NA, pd.NA, metric, unit, values.mean(), *ends))
+            for head in (*range(spec.heads), pd.NA):
+                near = 0.5 if head is pd.NA else (head + 1) / (spec.heads + 1)
+                shares = np.array([near, 1, 1 - near, 0.2]) / 2.2
+                profiles += [
+                    (*place, head, max(16 * ring - 8, 0), 16 * ring + 8, "attention_profile", "1",
+                     share, even, *error)
+                    for ring, (share, even) in enumerate(zip(shares, EVEN, strict=True))
+                ]  # fmt: skip
+            rows, columns = np.indices((7, 7)).reshape(2, -1) - 3
+            for head in range(spec.heads):
+                values = np.exp(-np.hypot(rows, columns) * (head + 1) / spec.heads) / 4
+                offsets += [
+                    (*place, head, row, column, "attention_offset", "1", value, 1 / 16, *error)
+                    for row, column, value in zip(rows, columns, values, strict=True)
+                ]
+    tables = {
+        "head_pairs": pd.DataFrame(pairs, columns=list(HEAD_PAIR_COLUMNS)),
+        "attention_profile": pd.DataFrame(profiles, columns=list(PROFILE_COLUMNS)),
+        "attention_offset": pd.DataFrame(offsets, columns=list(OFFSET_COLUMNS)),
+    }
+    for table in tables.values():
+        for name in {"head", "other_head"} & set(table.columns):
+            table[name] = table[name].astype("Int64")
+    return tables
 
 
 def _cka_table(specs: Sequence[Spec], images: int, shift: float) -> pd.DataFrame:

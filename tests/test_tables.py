@@ -25,7 +25,7 @@ from mimprobe.tables import (
     write_text,
 )
 
-WRITES = 7
+WRITES = 11
 """Files of the small result: five tables, the values of every image, the manifest."""
 
 
@@ -266,7 +266,7 @@ def test_a_folder_holds_the_result_that_was_written_there(result, tmp_path):
 def test_a_result_is_a_mapping(result):
     assert result.get("cka") is result["cka"]
     assert result.get("nothing") is None
-    assert (len(result), "cka" in result, "kca" in result) == (5, True, False)
+    assert (len(result), "cka" in result, "kca" in result) == (9, True, False)
     with pytest.raises(UnknownNameError, match="unknown table 'kca'; did you mean 'cka'"):
         result["kca"]
 

@@ -7,13 +7,21 @@ from mimprobe.analyzers.cka import Cka
 from mimprobe.analyzers.distance import AttentionDistance
 from mimprobe.analyzers.entropy import AttentionEntropy
 from mimprobe.analyzers.kl import HeadKL
+from mimprobe.analyzers.nmi import AttentionNmi
+from mimprobe.analyzers.offset import AttentionOffset
+from mimprobe.analyzers.pairs import HeadPairs
 from mimprobe.analyzers.prefix import PrefixMass
+from mimprobe.analyzers.profile import AttentionProfile
 from mimprobe.errors import OptionError, UnknownNameError
 
 ANALYZERS = {
     "attention_distance": AttentionDistance,
+    "attention_offset": AttentionOffset,
+    "attention_profile": AttentionProfile,
     "attention_entropy": AttentionEntropy,
+    "attention_nmi": AttentionNmi,
     "head_kl": HeadKL,
+    "head_pairs": HeadPairs,
     "prefix_mass": PrefixMass,
     "cka": Cka,
 }
@@ -42,6 +50,7 @@ def make_analyzers(chosen: Sequence[str | Analyzer] | None) -> list[Analyzer]:
 
 
 __all__ = [
-    "ANALYZERS", "Analyzer", "AttentionDistance", "AttentionEntropy", "Cka", "HeadKL", "PrefixMass",
+    "ANALYZERS", "Analyzer", "AttentionDistance", "AttentionEntropy", "AttentionNmi",
+    "AttentionOffset", "AttentionProfile", "Cka", "HeadKL", "HeadPairs", "PrefixMass",
     "make_analyzers",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from mimprobe.analyzers.view import View
@@ -14,7 +15,33 @@ from mimprobe.models.sites import Layout
 from mimprobe.stream import State
 
 Measured = dict[str, Tensor]
-"""What one site gave for one batch: tensors whose first axis counts the images."""
+"""What one site gave for one batch: tensors whose first axis counts the images.
+
+One whose name begins with `TOTAL` is a sum over images instead, with a first axis of length one.
+"""
+
+TOTAL = "total:"
+"""Marks sums over images, of what is too large to be kept until the end of a batch for each."""
+
+
+class Pieces:
+    """What the views of one site gave one analyzer: totals are added up as they come."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[Tensor]] = {}
+
+    def add(self, piece: Measured) -> None:
+        """Take in what the next view gave."""
+        for name, values in piece.items():
+            found = self._found.setdefault(name, [])
+            if found and name.startswith(TOTAL):
+                found[0] += values
+            else:
+                found.append(values)
+
+    def joined(self) -> Measured:
+        """Put the images of all views behind each other."""
+        return {name: torch.cat(found) for name, found in self._found.items()}
 
 
 @runtime_checkable

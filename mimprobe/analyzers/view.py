@@ -12,9 +12,11 @@ from torch import Tensor
 from mimprobe.errors import NonFiniteError
 from mimprobe.hooks import AttentionSeen, FeaturesSeen, Observation
 from mimprobe.measures.attention import RowProducts, row_products
+from mimprobe.measures.offsets import offset_sums
 from mimprobe.measures.patches import PatchRows, patch_rows
 from mimprobe.models.geometry import Geometry, patch_distances, windows_of
-from mimprobe.shapes import Attention, Distances, Pooled, Tokens
+from mimprobe.models.offsets import offset_canvas, offset_queries, valid_pairs
+from mimprobe.shapes import Attention, Distances, OffsetMaps, Pooled, Tokens
 
 POOLINGS = ("mean", "cls")
 """Ways to make one vector of an image's tokens."""
@@ -31,6 +33,7 @@ class AttentionView:
         self.attention, self.geometry, self.first = attention, geometry, first
         self._rows: dict[str, PatchRows] = {}
         self._products: dict[str, RowProducts] = {}
+        self._offsets: OffsetMaps | None = None
 
     def rows(self, prefix: str) -> PatchRows:
         """Rows of patch queries under a prefix policy.
@@ -56,6 +59,23 @@ class AttentionView:
         if prefix not in self._products:
             self._products[prefix] = row_products(self.rows(prefix).attention)
         return self._products[prefix]
+
+    @property
+    def offsets(self) -> OffsetMaps:
+        """Sums over the patches' rows, renormalised, of the attention at each offset."""
+        if self._offsets is None:
+            canvas = offset_canvas(self.geometry, self.attention.device)
+            self._offsets = offset_sums(self.rows("renormalise").attention, canvas)
+        return self._offsets
+
+    @property
+    def offset_queries(self) -> OffsetMaps:
+        """Kept rows that have a key at each offset; of length one where all heads have as many."""
+        rows, device = self.rows("renormalise"), self.attention.device
+        if not bool(rows.dropped_rows.any()):
+            return offset_queries(self.geometry, device)
+        kept = (rows.attention.sum(-1) != 0).unsqueeze(-1) & valid_pairs(self.geometry, device)
+        return offset_sums(kept.double(), offset_canvas(self.geometry, device))
 
     @property
     def distances(self) -> Distances:

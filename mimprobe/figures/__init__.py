@@ -8,18 +8,26 @@ from mimprobe.figures.heads import (
     LABELS,
     attention_distance,
     attention_entropy,
+    attention_nmi,
     head_kl,
     head_panels,
     prefix_mass,
 )
+from mimprobe.figures.offsets import attention_offset
 from mimprobe.figures.overview import layer_means
+from mimprobe.figures.pairs import head_pairs
 from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, model_styles
+from mimprobe.figures.profiles import attention_profile
 from mimprobe.figures.similarity import cka, cka_between
 
 FIGURES = {
     "attention_distance": attention_distance,
+    "attention_offset": attention_offset,
+    "attention_profile": attention_profile,
     "attention_entropy": attention_entropy,
+    "attention_nmi": attention_nmi,
     "head_kl": head_kl,
+    "head_pairs": head_pairs,
     "prefix_mass": prefix_mass,
     "cka": cka,
 }
@@ -27,6 +35,7 @@ FIGURES = {
 
 __all__ = [
     "FIGURES", "KIND_STYLES", "LABELS", "KindStyle", "Style", "attention_distance",
-    "attention_entropy", "cka", "cka_between", "head_kl", "head_panels", "kind_style",
-    "layer_means", "model_styles", "prefix_mass",
+    "attention_entropy", "attention_nmi", "attention_offset", "attention_profile", "cka",
+    "cka_between", "head_kl", "head_pairs", "head_panels", "kind_style", "layer_means",
+    "model_styles", "prefix_mass",
 ]  # fmt: skip

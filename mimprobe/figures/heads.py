@@ -40,7 +40,12 @@ LABELS = {
     "attention_distance": "attention distance",
     "attention_entropy": "attention entropy",
     "attention_entropy_normalised": "normalised entropy",
+    "attention_nmi": "query-key information",
+    "attention_profile": "share of attention",
+    "attention_offset": "attention by offset",
     "head_kl": "KL between heads",
+    "head_distance": "distance of heads' maps",
+    "mean_map_distance": "distance of heads' average maps",
     "prefix_mass": "share on prefix tokens",
     "padding_mass": "share on padding",
     "masked_mass": "largest share on masked keys",
@@ -67,6 +72,17 @@ def attention_entropy(
     """Draw how broadly each head looks; see `head_panels` for arguments, values and errors."""
     return head_panels(
         table, metric="attention_entropy", models=models, styles=styles, axes=axes, figure=figure
+    )
+
+
+def attention_nmi(
+    table: pd.DataFrame, *, models: Sequence[str] | None = None,
+    styles: Mapping[str, Style] | None = None, axes: AxesLike | None = None,
+    figure: Figure | None = None,
+) -> list[Axes]:  # fmt: skip
+    """Draw how much of where each head looks depends on the query; see `head_panels`."""
+    return head_panels(
+        table, metric="attention_nmi", models=models, styles=styles, axes=axes, figure=figure
     )
 
 

@@ -97,6 +97,34 @@ def panel_grid(
     return list(grid.flat[:count])
 
 
+def layer_grid(
+    counts: Sequence[int], *, panel: tuple[float, float], axes: AxesLike | None,
+    figure: Figure | None,
+) -> list[list[Axes]]:  # fmt: skip
+    """Take the caller's axes, or lay out a row of panels for each model.
+
+    Args:
+        counts: panels of each model.
+        panel: width and height of one, in inches.
+        axes: the caller's, all rows behind each other.
+        figure: an empty one, or None.
+
+    Raises:
+        OptionError: not as many axes as panels.
+    """
+    if axes is not None:
+        given = iter(given_axes(axes, sum(counts)))
+        return [[next(given) for _ in range(count)] for count in counts]
+    columns = max(counts)
+    width = min(PAGE_INCHES, 1.3 + columns * panel[0])
+    made = new_figure(figure, width, len(counts) * panel[1] + 0.3)
+    grid = made.subplots(len(counts), columns, squeeze=False)
+    for row, count in zip(grid, counts, strict=True):
+        for spare in row[count:]:
+            spare.remove()
+    return [list(row[:count]) for row, count in zip(grid, counts, strict=True)]
+
+
 def given_axes(axes: AxesLike, count: int) -> list[Axes]:
     """Check the caller's axes.
 

@@ -69,6 +69,26 @@ def depth_of(rows: pd.DataFrame, model: str) -> int:
     return int(rows.loc[rows["model"] == model, "layer"].max()) + 1
 
 
+def chosen_layers(rows: pd.DataFrame, model: str, layers: Sequence[int] | None) -> list[int]:
+    """Choose a model's layers, counted from 0: those asked for, else first, middle and last.
+
+    Raises:
+        OptionError: the model has no such layer, or none is asked for.
+    """
+    present = sorted(int(layer) for layer in rows.loc[rows["model"] == model, "layer"].unique())
+    if layers is None:
+        return sorted({present[0], present[(len(present) - 1) // 2], present[-1]})
+    if not layers:
+        raise OptionError("layers is empty; leave it out to draw the first, a middle and the last")
+    for layer in layers:
+        if layer not in present:
+            raise OptionError(
+                f"{model!r} has no layer {layer} in this table; layers count from 0, and it has "
+                f"{present[0]} to {present[-1]}"
+            )
+    return list(layers)
+
+
 def stage_starts(rows: pd.DataFrame) -> list[int]:
     """List the layers at which a new stage of a staged model begins, but for the first.
 

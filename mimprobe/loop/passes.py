@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mimprobe.analyzers import Analyzer
-from mimprobe.analyzers.analyzer import Measured
+from mimprobe.analyzers.analyzer import Measured, Pieces
 from mimprobe.analyzers.view import views
 from mimprobe.errors import DeviceMemoryError, NonFiniteError
 from mimprobe.hooks import Observation, capture
@@ -58,17 +58,14 @@ class Passes:
     def _reduce(self, seen: Observation) -> dict[str, Measured] | NonFiniteError:
         """Feed one layer to its analyzers, piece by piece, and join the pieces."""
         takers = self.takers[seen.site]
+        pieces = {tool.name: Pieces() for tool in takers}
         try:
-            pieces = [{tool.name: tool.measure(view) for tool in takers} for view in views(seen)]
+            for view in views(seen):
+                for tool in takers:
+                    pieces[tool.name].add(tool.measure(view))
         except NonFiniteError as error:
             return error
-        return {
-            tool.name: {
-                metric: torch.cat([piece[tool.name][metric] for piece in pieces])
-                for metric in pieces[0][tool.name]
-            }
-            for tool in takers
-        }
+        return {name: found.joined() for name, found in pieces.items()}
 
 
 class PassSize:

@@ -64,7 +64,7 @@ class RowProducts:
 
     def entropy(self) -> PerHead:
         """Mean entropy of the rows, in nats; see `attention_entropy`."""
-        return _row_mean(self.row_entropy(), self.kept)
+        return row_mean(self.row_entropy(), self.kept)
 
     def entropy_normalised(self, valid_keys: ValidKeys | None = None) -> PerHead:
         """Mean of each row's entropy over its largest; see `attention_entropy_normalised`."""
@@ -73,7 +73,7 @@ class RowProducts:
             choices = torch.full(entropy.shape[-1:], self.keys, device=entropy.device)
         else:
             choices = valid_keys.sum(-1)
-        return _row_mean(entropy / choices.double().log(), self.kept & (choices > 1))
+        return row_mean(entropy / choices.double().log(), self.kept & (choices > 1))
 
     def head_kl(self) -> HeadPairs:
         """Mean divergence of every ordered pair of heads, in nats; see `head_kl`."""
@@ -93,6 +93,12 @@ def row_products(attention: Attention) -> RowProducts:
     return RowProducts(cross, attention.sum(-1), attention.shape[-1])
 
 
+def row_dots(attention: Attention) -> RowPairs:
+    """Sum over keys of A_h A_g for every query and ordered pair of heads."""
+    parts = [_aligned(images) for images in _in_cache(widened(attention))]
+    return torch.cat([torch.matmul(a.transpose(1, 2), a.permute(0, 2, 3, 1)) for a in parts])
+
+
 def attention_distance(attention: Attention, distances: Distances) -> PerHead:
     """Mean over queries of the distance to the key, weighted by attention.
 
@@ -102,7 +108,7 @@ def attention_distance(attention: Attention, distances: Distances) -> PerHead:
     attention = widened(attention)
     lengths = distances.to(attention)
     reach = torch.cat([(images * lengths).sum(-1) for images in _in_cache(attention)])
-    return _row_mean(reach.double(), attention.sum(-1) != 0)
+    return row_mean(reach.double(), attention.sum(-1) != 0)
 
 
 def attention_entropy(attention: Attention) -> PerHead:
@@ -146,11 +152,16 @@ def _in_cache(attention: Attention) -> tuple[Float[Tensor, "part head query key"
 
 def _cross(attention: Attention) -> RowPairs:
     """Sum A_h log(K A_g) over keys, in one product per query; no copy for a single image."""
-    if attention.data_ptr() % _ALIGNMENT:  # else the order of summation depends on the address
-        attention = attention.clone()
+    attention = _aligned(attention)
     logs = attention.clamp_min(SMALLEST).mul_(attention.shape[-1]).log_()
     return torch.matmul(attention.transpose(1, 2), logs.permute(0, 2, 3, 1))
 
 
-def _row_mean(values: RowSums, kept: Bool[Tensor, "batch head query"]) -> PerHead:
+def _aligned(attention: Attention) -> Attention:
+    """Copy what starts elsewhere: else the order of summation depends on the address."""
+    return attention.clone() if attention.data_ptr() % _ALIGNMENT else attention
+
+
+def row_mean(values: RowSums, kept: Bool[Tensor, "batch head query"]) -> PerHead:
+    """Average over the rows that were kept; NaN where there is none."""
     return values.masked_fill(~kept, 0.0).sum(-1) / kept.sum(-1)

@@ -32,6 +32,7 @@ METRIC_POLICIES = {
     "attention_distance": ("renormalise", "drop"),
     "attention_entropy": ("renormalise", "keep"),
     "attention_entropy_normalised": ("renormalise", "keep"),
+    "attention_nmi": ("renormalise", "keep"),
     "head_kl": ("renormalise", "keep"),
     "prefix_mass": POLICIES,
 }

@@ -71,7 +71,7 @@ def patch_distances(geometry: Geometry, device: torch.device) -> Distances:
     Returns:
         float32 of shape (windows * keys, keys).
     """
-    places = _window_places(geometry).to(torch.float64)
+    places = window_places(geometry).to(torch.float64)
     scaled = places * torch.tensor(geometry.stride, dtype=torch.float64)
     distance: Tensor = torch.linalg.vector_norm(scaled[:, :, None] - scaled[:, None, :], dim=-1)
     return distance.flatten(0, 1).to(device, torch.float32)
@@ -86,7 +86,7 @@ def windows_of(geometry: Geometry, device: torch.device) -> Windows | None:
     """
     if geometry.window is None:
         return None
-    places = _window_places(geometry)
+    places = window_places(geometry)
     rows, columns = geometry.grid
     outside = (places[..., 0] >= rows) | (places[..., 1] >= columns)
     regions = _window_regions(geometry)
@@ -95,7 +95,7 @@ def windows_of(geometry: Geometry, device: torch.device) -> Windows | None:
     return Windows(padding.flatten(0, 1).to(device), masked.flatten(0, 1).to(device))
 
 
-def _window_places(geometry: Geometry) -> Int[Tensor, "window key 2"]:
+def window_places(geometry: Geometry) -> Int[Tensor, "window key 2"]:
     """Row and column in the image of each position of each window; padding lies outside."""
     if geometry.window is None:
         rows, columns = geometry.grid

@@ -14,7 +14,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mimprobe.figures import FIGURES, Style, cka_between, head_panels, layer_means
+from mimprobe.figures import (
+    FIGURES,
+    Style,
+    attention_offset,
+    attention_profile,
+    cka_between,
+    head_pairs,
+    head_panels,
+    layer_means,
+)
 
 PNG_DPI = 200
 NOTHING = 1e-3
@@ -51,8 +60,8 @@ def plates_of(name: str, table: pd.DataFrame, styles: Mapping[str, Style]) -> li
     """List the figures of an analyzer's table; none for analyzers without figures."""
     if name not in FIGURES or table.empty:
         return []
-    if name == "cka":
-        return list(_similarity_plates(table, styles))
+    if name in _PLATES:
+        return list(_PLATES[name](table, styles))
     return [
         plate
         for metric in dict.fromkeys(table["metric"])
@@ -106,6 +115,50 @@ def _similarity_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iter
             "other to the right.",
             lambda figure: cka_between(table, styles=styles, figure=figure),
         )
+
+
+def _offset_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    yield Plate(
+        "attention_offset",
+        "Mean attention around the query (ring), some layers and heads of each model; up is up in "
+        "the image.",
+        lambda figure: attention_offset(table, styles=styles, figure=figure),
+    )
+
+
+def _profile_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    yield Plate(
+        "attention_profile",
+        "Thin lines are heads, the thick line is their mean; grey is uniform attention.",
+        lambda figure: attention_profile(table, styles=styles, figure=figure),
+    )
+
+
+def _pair_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    yield Plate(
+        "head_pairs",
+        "KL from each head (row) to each other head (column), in some layers of each model.",
+        lambda figure: head_pairs(table, styles=styles, figure=figure),
+    )
+    yield Plate(
+        "head_distance",
+        "Distance between the maps of every two heads, in some layers of each model.",
+        lambda figure: head_pairs(table, metric="head_distance", styles=styles, figure=figure),
+    )
+    yield Plate(
+        "head_distance_means",
+        "Distance between heads, mean over the pairs of a layer.",
+        lambda figure: layer_means(table, metric="head_distance", styles=styles, figure=figure),
+    )
+
+
+_PLATES: Mapping[str, Callable[[pd.DataFrame, Mapping[str, Style]], Iterator[Plate]]] = {
+    "attention_offset": _offset_plates,
+    "attention_profile": _profile_plates,
+    "head_pairs": _pair_plates,
+    "cka": _similarity_plates,
+}
+"""Tables whose figures are not dots for heads."""
 
 
 def render(plate: Plate) -> Picture:

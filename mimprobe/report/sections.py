@@ -17,8 +17,12 @@ from mimprobe.tables import Result
 
 TITLES = {
     "attention_distance": "Attention distance",
+    "attention_offset": "What heads look at around the query",
+    "attention_profile": "Attention by distance",
     "attention_entropy": "Attention entropy",
+    "attention_nmi": "Dependence of attention on the query",
     "head_kl": "KL between heads",
+    "head_pairs": "Pairs of heads",
     "prefix_mass": "Attention on prefix tokens",
     "cka": "Similarity of layers (CKA)",
 }
@@ -30,17 +34,43 @@ READINGS = {
         "Low dots are heads that look nearby; a tall column of dots is a layer whose heads look "
         "near and far at once, and a short one high up a layer whose heads all look far.",
     ),
+    "attention_offset": (
+        "Each little map is a head: the query is in the middle, and a patch glows where it is "
+        "given more attention than an even spread would give it, and is blue where it is given "
+        "less.",
+        "A bright spot around the ring is a head that looks nearby, a bright line one that follows "
+        "rows or columns, a spot beside the ring one that looks one way; black all over is a head "
+        "for which position plays no part.",
+    ),
+    "attention_profile": (
+        "Each curve is a head: the share of its attention that falls at so many pixels from the "
+        "query; the grey area is what an even spread over the image would give.",
+        "A curve above the grey at small distances is a local head, and one on the grey pays no "
+        "heed to distance; two heads of equal mean distance may have very different curves.",
+    ),
     "attention_entropy": (
         "Each dot is a head: high where it spreads its attention evenly over the image, low where "
         "it picks few patches.",
         "The largest possible value is the logarithm of the number of keys, so models with "
         "different grids or windows compare by the normalised entropy.",
     ),
+    "attention_nmi": (
+        "Each dot is a head: the mutual information of the query's and the key's position, over "
+        "the geometric mean of their entropies.",
+        "At 0 the head looks at the same patches whatever the query, at 1 every query has a patch "
+        "of its own; heads that all fall to 0 have collapsed into one global pattern.",
+    ),
     "head_kl": (
         "Each dot is a head: its mean Kullback-Leibler divergence from the other heads of its "
         "layer.",
         "Near zero all heads of a layer look at the same places; high values mean that the heads "
         "look at different ones.",
+    ),
+    "head_pairs": (
+        "Each cell compares two heads of a layer: dark where they look at the same patches of the "
+        "same image, light where they look at different ones.",
+        "Dark blocks are groups of heads that repeat each other, and a light row or column is a "
+        "head of its own; the curve is the mean over the pairs of a layer.",
     ),
     "prefix_mass": (
         "Each dot is a head: the share of the patches' attention that goes to class, distillation "
@@ -116,6 +146,8 @@ def interval_of(table: pd.DataFrame) -> str:
         return "no standard errors: " + "; ".join(notes)
     if not table["se"].notna().any():
         return "no standard errors: they need at least two images"
+    if "row_offset" in table:
+        return "standard errors over images, in the CSV file"
     if "other_model" in table:
         return "standard errors by jackknife over groups of images, in the CSV file"
     return (
@@ -132,11 +164,23 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
         return [
             ("Mean CKA over pairs of layers; within a model, of different layers", _pairs(table))
         ]
+    if name == "attention_profile":
+        return [
+            (f"Mean over heads: share of attention on {what}", _layers(_ring(table, ring)))
+            for ring, what in enumerate(("the query's own patch", "the patches next to it"))
+        ]
+    if name == "attention_offset" or "head" not in table:
+        return []
     return [
         (f"Layer means: {LABELS.get(str(metric), str(metric))}", _layers(rows))
         for metric, rows in table.groupby("metric", sort=False)
-        if "head" in rows
     ]
+
+
+def _ring(table: pd.DataFrame, ring: int) -> pd.DataFrame:
+    """Keep one ring of every layer, counted from the query's own patch outwards."""
+    places = table.groupby(["model", "layer"])["distance_low"].rank("dense") - 1
+    return table[places == ring]
 
 
 def _layers(rows: pd.DataFrame) -> Numbers:

@@ -3,6 +3,8 @@
 from mimprobe.stream.choice import CkaStream, choose_cka_stream
 from mimprobe.stream.features import BUDGET_BYTES, CkaFeatures
 from mimprobe.stream.images import ImageValues, Statistics
+from mimprobe.stream.map_sums import MapSums
+from mimprobe.stream.moments import Moments
 from mimprobe.stream.sites import CkaMatrix
 from mimprobe.stream.state import State
 from mimprobe.stream.sums import CkaSums, cka_sums_bytes
@@ -14,6 +16,8 @@ __all__ = [
     "CkaStream",
     "CkaSums",
     "ImageValues",
+    "MapSums",
+    "Moments",
     "State",
     "Statistics",
     "choose_cka_stream",

@@ -25,9 +25,12 @@ from mimprobe.tables.result import (
 )
 from mimprobe.tables.schema import (
     HEAD_COLUMNS,
+    HEAD_PAIR_COLUMNS,
     KINDS,
+    OFFSET_COLUMNS,
     PAIR_COLUMNS,
     PER_IMAGE_KEYS,
+    PROFILE_COLUMNS,
     TEXT_COLUMNS,
     PerImageValues,
     join_per_image,
@@ -36,12 +39,15 @@ from mimprobe.tables.schema import (
 __all__ = [
     "FORMAT",
     "HEAD_COLUMNS",
+    "HEAD_PAIR_COLUMNS",
     "KINDS",
     "MANIFEST_NAME",
+    "OFFSET_COLUMNS",
     "PAIR_COLUMNS",
     "PER_IMAGE_KEYS",
     "PER_IMAGE_NAME",
     "PROGRESS_FOLDER",
+    "PROFILE_COLUMNS",
     "TEXT_COLUMNS",
     "PerImageValues",
     "Result",

@@ -156,8 +156,11 @@ def holds_result(directory: str | os.PathLike[str], result: Result) -> bool:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table with the types that it was written with."""
-    integers = {"layer": "int64", "other_layer": "int64", "head": "Int64", "n": "int64"}
-    types = {**dict.fromkeys(TEXT_COLUMNS, "str"), **integers}
+    types = {
+        **dict.fromkeys(TEXT_COLUMNS, "str"),
+        **dict.fromkeys(("layer", "other_layer", "row_offset", "column_offset", "n"), "int64"),
+        **dict.fromkeys(("head", "other_head"), "Int64"),
+    }
     header = pd.read_csv(path, nrows=0).columns
     present = {name: kind for name, kind in types.items() if name in header}
     table = pd.read_csv(path, dtype=present, keep_default_na=False, na_values=[""])

@@ -44,6 +44,35 @@ PAIR_COLUMNS = (
 Both orders of a pair are present, so that a heat map is one pivot. `note` says why `se` is empty.
 """
 
+HEAD_PAIR_COLUMNS = (
+    "model", "kind", "site", "layer", "head", "other_head", "metric", "unit", "value", "std", "se",
+    "n",
+)  # fmt: skip
+"""A metric between two heads of a layer: one row for each ordered pair of two different heads.
+
+Both heads are empty in the rows that hold the mean over a layer's pairs.
+"""
+
+PROFILE_COLUMNS = (
+    "model", "kind", "site", "layer", "head", "distance_low", "distance_high", "metric", "unit",
+    "value", "uniform", "std", "se", "n",
+)  # fmt: skip
+"""A share of each head's attention by distance: one row for each ring around the query.
+
+A ring goes from `distance_low` to `distance_high`, in pixels of the network's input. `uniform` is
+what attention that is equal over all valid keys would give there. `head` is empty in the rows that
+hold the mean over a layer's heads.
+"""
+
+OFFSET_COLUMNS = (
+    "model", "kind", "site", "layer", "head", "row_offset", "column_offset", "metric", "unit",
+    "value", "uniform", "std", "se", "n",
+)  # fmt: skip
+"""A metric by offset of key less query, in patches: one row for each offset of each head.
+
+`uniform` is what attention that is equal over all valid keys would give there.
+"""
+
 TEXT_COLUMNS = (
     "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit", "note",
 )  # fmt: skip

@@ -29,7 +29,9 @@ def test_several_models_have_panels_and_one_overview():
 def test_one_model_has_no_overview():
     one = make_result(THREE[:1], images=20)
     assert [plate for name in one for plate in names_of(one, name)] == [
-        "attention_distance", "attention_entropy", "head_kl", "prefix_mass", "cka",
+        "attention_distance", "attention_entropy", "attention_nmi", "head_kl", "prefix_mass",
+        "head_pairs", "head_distance", "head_distance_means", "attention_profile",
+        "attention_offset", "cka",
     ]  # fmt: skip
     assert plate_of(one).caption == "Dots are heads, the line is their mean."
     assert "each of the 3 models" in plate_of(RESULT).caption
