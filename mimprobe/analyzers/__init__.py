@@ -6,8 +6,13 @@ from mimprobe.analyzers.analyzer import Analyzer
 from mimprobe.analyzers.cka import Cka
 from mimprobe.analyzers.distance import AttentionDistance
 from mimprobe.analyzers.entropy import AttentionEntropy
+from mimprobe.analyzers.frequency import HighFrequency
 from mimprobe.analyzers.kl import HeadKL
+from mimprobe.analyzers.magnitude import FeatureNorm
+from mimprobe.analyzers.neighbours import MutualNeighbours
 from mimprobe.analyzers.prefix import PrefixMass
+from mimprobe.analyzers.rank import EffectiveRank
+from mimprobe.analyzers.token_similarity import TokenSimilarity
 from mimprobe.errors import OptionError, UnknownNameError
 
 ANALYZERS = {
@@ -16,6 +21,11 @@ ANALYZERS = {
     "head_kl": HeadKL,
     "prefix_mass": PrefixMass,
     "cka": Cka,
+    "mutual_neighbours": MutualNeighbours,
+    "effective_rank": EffectiveRank,
+    "token_similarity": TokenSimilarity,
+    "high_frequency": HighFrequency,
+    "feature_norm": FeatureNorm,
 }
 """Analyzers by the name of their table, in the order in which a report shows them."""
 
@@ -42,6 +52,7 @@ def make_analyzers(chosen: Sequence[str | Analyzer] | None) -> list[Analyzer]:
 
 
 __all__ = [
-    "ANALYZERS", "Analyzer", "AttentionDistance", "AttentionEntropy", "Cka", "HeadKL", "PrefixMass",
+    "ANALYZERS", "Analyzer", "AttentionDistance", "AttentionEntropy", "Cka", "EffectiveRank",
+    "FeatureNorm", "HeadKL", "HighFrequency", "MutualNeighbours", "PrefixMass", "TokenSimilarity",
     "make_analyzers",
 ]  # fmt: skip

@@ -19,7 +19,6 @@ from mimprobe.errors import ImageError, NonFiniteError, OptionError
 from mimprobe.hooks import Observation, capture
 from mimprobe.loop.batches import batches
 from mimprobe.loop.manifest import describe_run
-from mimprobe.measures.similarity import LEAST_IMAGES
 from mimprobe.models.device import exact_pass, placed, resolve_device
 from mimprobe.models.sites import Layout, layout
 from mimprobe.progress import Progress
@@ -92,10 +91,9 @@ def probe(
     place = resolve_device(device)
     tools = make_analyzers(analyzers)
     image_set = open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
-    notes = []
-    if analyzers is None and len(image_set) < LEAST_IMAGES:
-        tools = [tool for tool in tools if tool.name != "cka"]
-        notes.append(f"CKA is left out: it needs {LEAST_IMAGES} images, here are {len(image_set)}.")
+    notes: list[str] = []
+    if analyzers is None:
+        tools, notes = _with_enough(tools, len(image_set))
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     places = {model.name: layout(model.module) for model in lineup}
     for tool in tools:
@@ -129,6 +127,16 @@ def probe(
             "notes": notes,
         },
     )  # fmt: skip
+
+
+def _with_enough(tools: Sequence[Analyzer], images: int) -> tuple[list[Analyzer], list[str]]:
+    """Leave out the analyzers that need more images, and say so."""
+    notes = [
+        f"{tool.name} is left out: it needs {tool.least_images} images, here are {images}."
+        for tool in tools
+        if tool.least_images > images
+    ]
+    return [tool for tool in tools if tool.least_images <= images], notes
 
 
 class Passes:

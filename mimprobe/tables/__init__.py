@@ -21,6 +21,7 @@ from mimprobe.tables.result import (
     read_result,
 )
 from mimprobe.tables.schema import (
+    CURVE_COLUMNS,
     HEAD_COLUMNS,
     KINDS,
     PAIR_COLUMNS,
@@ -31,6 +32,7 @@ from mimprobe.tables.schema import (
 )
 
 __all__ = [
+    "CURVE_COLUMNS",
     "FORMAT",
     "HEAD_COLUMNS",
     "KINDS",
