@@ -45,22 +45,24 @@ class MutualNeighbours(PooledAnalyzer):
         """One row for each ordered pair of layers, of the same model or of two."""
         if self.rows is None or not len(self.rows):
             return pd.DataFrame(columns=list(PAIR_COLUMNS))
-        value, se = self._overlaps()
-        return pair_table(self.places, kinds, self.name, value, se, images=len(self.rows))
+        value, std = self._overlaps()
+        return pair_table(
+            self.places, kinds, self.name, value, std / math.sqrt(len(self.rows)),
+            std=std, images=len(self.rows),
+        )  # fmt: skip
 
     def _overlaps(self) -> tuple[Float64[Tensor, "site other"], Float64[Tensor, "site other"]]:
-        """Mean overlap of every pair of layers and its standard error; both are symmetric."""
+        """Mean and standard deviation over images of the overlap, of every pair of layers."""
         assert self.rows is not None
         lists = [nearest_neighbours(self.rows.site(place.key), self.k) for place in self.places]
         value = torch.ones(len(lists), len(lists), dtype=torch.float64)
-        se = torch.zeros_like(value)
+        std = torch.zeros_like(value)
         for row, first in enumerate(lists):
             for column in range(row):
                 overlap = neighbour_overlap(first, lists[column])
                 value[row, column] = value[column, row] = overlap.mean()
-                error = overlap.std() / math.sqrt(len(overlap))
-                se[row, column] = se[column, row] = error
-        return value, se
+                std[row, column] = std[column, row] = overlap.std()
+        return value, std
 
     def describe(self) -> dict[str, Any]:
         """Definition, units, tokens, k, and the overlap that chance gives."""

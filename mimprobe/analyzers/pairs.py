@@ -41,6 +41,7 @@ def pair_table(
     value: Float64[Tensor, "site other_site"],
     se: Float64[Tensor, "site other_site"],
     *,
+    std: Float64[Tensor, "site other_site"] | None = None,
     images: int,
     note: str = "",
 ) -> pd.DataFrame:
@@ -59,7 +60,7 @@ def pair_table(
             "metric": metric,
             "unit": "1",
             "value": value.flatten().numpy(),
-            "std": np.nan,
+            "std": np.nan if std is None else std.flatten().numpy(),
             "se": se.flatten().numpy(),
             "n": images,
             "note": note,

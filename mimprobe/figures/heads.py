@@ -44,6 +44,15 @@ LABELS = {
     "prefix_mass": "share on prefix tokens",
     "padding_mass": "share on padding",
     "masked_mass": "largest share on masked keys",
+    "cka": "CKA",
+    "mutual_neighbours": "shared nearest neighbours",
+    "effective_rank": "effective rank",
+    "singular_value": "share of the sum of singular values",
+    "token_similarity": "similarity of patch tokens",
+    "high_frequency": "relative log amplitude, highest frequency",
+    "log_amplitude": "relative log amplitude",
+    "feature_norm": "norm of patch tokens",
+    "activation_ratio": "largest over median activation",
 }
 """What axes call the metrics."""
 

@@ -46,7 +46,7 @@ PAIR_COLUMNS = (
     "model", "kind", "site", "layer", "other_model", "other_kind", "other_site", "other_layer",
     "metric", "unit", "value", "std", "se", "n", "note",
 )  # fmt: skip
-"""A set-level metric between two layers: `std` is empty, `se` is a jackknife over image groups.
+"""A metric between two layers. Of a set-level metric `std` is empty, `se` a jackknife over groups.
 
 Both orders of a pair are present, so that a heat map is one pivot. `note` says why `se` is empty.
 """
