@@ -30,19 +30,24 @@ ANALYZERS = {
 """Analyzers by the name of their table, in the order in which a report shows them."""
 
 
-def make_analyzers(chosen: Sequence[str | Analyzer] | None) -> list[Analyzer]:
+def make_analyzers(
+    chosen: Sequence[str | Analyzer] | None, settings: Sequence[Analyzer] = ()
+) -> list[Analyzer]:
     """Make new analyzers by name, and pass through those already made; None means all.
+
+    Those among `settings` are taken where their name is asked for.
 
     Raises:
         UnknownNameError: no analyzer of that name.
         OptionError: two of the same name.
     """
     made: list[Analyzer] = []
+    own = {tool.name: tool for tool in settings}
     for item in ANALYZERS if chosen is None else chosen:
         if isinstance(item, str):
             if item not in ANALYZERS:
                 raise UnknownNameError("analyzer", item, ANALYZERS)
-            made.append(ANALYZERS[item]())
+            made.append(own[item] if item in own else ANALYZERS[item]())
         else:
             made.append(item)
     names = [tool.name for tool in made]

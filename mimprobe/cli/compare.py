@@ -65,6 +65,7 @@ def report(directory: Path, overwrite: bool) -> None:
 def _measure(options: ProbeOptions) -> "Result":
     """Check what is cheap to check, then measure."""
     from mimprobe.analyzers import make_analyzers
+    from mimprobe.analyzers.cka import Cka
     from mimprobe.data.images import open_images
     from mimprobe.loop import probe
     from mimprobe.tables import check_output
@@ -83,6 +84,13 @@ def _measure(options: ProbeOptions) -> "Result":
         read_models(options),
         image_set,
         analyzers=chosen,
+        settings=[
+            Cka(
+                tokens=options.cka_tokens,
+                stage=None if options.cka_stage is None else options.cka_stage - 1,
+                budget_bytes=options.cka_budget << 20,
+            )
+        ],
         kinds=read_pairs(options.kinds, "kind"),
         batch_size=options.batch_size,
         device=options.device,

@@ -18,7 +18,14 @@ from matplotlib.figure import Figure
 
 from mimprobe.figures.heads import INTERVAL, label_outer, value_label, value_limits
 from mimprobe.figures.palette import Style, kinds_of, model_styles
-from mimprobe.figures.panels import AxesLike, drawing, layer_ticks, panel_grid, title_panel
+from mimprobe.figures.panels import (
+    AxesLike,
+    drawing,
+    layer_ticks,
+    log_axis,
+    panel_grid,
+    title_panel,
+)
 from mimprobe.figures.selection import depth_of, metric_rows, models_of
 
 COLORMAP = ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
@@ -115,12 +122,10 @@ def _set_axes(axes: Axes, rows: pd.DataFrame, logarithmic: bool) -> None:
         axes.set_ylim(value_limits(value))
         axes.set_xlim(float(at.min()), float(at.max()))
         return
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    log_axis(axes, "x", (0.9, 1.1 * float(at.max())))
     shown = value[value > 0]
     if not shown.empty:
-        axes.set_ylim(0.7 * float(shown.min()), 1.4 * float(shown.max()))
-    axes.set_xlim(0.9, 1.1 * float(at.max()))
+        log_axis(axes, "y", (0.7 * float(shown.min()), 1.4 * float(shown.max())))
 
 
 def _add_bars(panels: Sequence[Axes], depths: Sequence[int]) -> None:

@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 
 from mimprobe.figures.heads import draw_means, set_layer_axis, value_label, value_limits
 from mimprobe.figures.palette import Style, model_styles
-from mimprobe.figures.panels import INK, AxesLike, drawing, given_axes, new_figure, short_name
+from mimprobe.figures.panels import (
+    INK,
+    AxesLike,
+    drawing,
+    given_axes,
+    log_axis,
+    new_figure,
+    short_name,
+)
 from mimprobe.figures.selection import depth_of, layer_rows, metric_rows, models_of
 
 Looks = Mapping[str, Style]
@@ -82,8 +90,7 @@ def _set_values(panel: Axes, values: "pd.Series[float]", logarithmic: bool) -> N
     """Set the axis of values; it is logarithmic only where they span more than a decade."""
     positive = values[values > 0]
     if logarithmic and len(positive) and positive.max() > 10 * positive.min():
-        panel.set_yscale("log")
-        panel.set_ylim(0.8 * float(positive.min()), 1.25 * float(positive.max()))
+        log_axis(panel, "y", (0.8 * float(positive.min()), 1.25 * float(positive.max())))
     else:
         panel.set_ylim(value_limits(values))
 

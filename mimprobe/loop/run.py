@@ -45,6 +45,7 @@ def probe(
     images: Images,
     *,
     analyzers: Sequence[str | Analyzer] | None = None,
+    settings: Sequence[Analyzer] = (),
     transform: Callable[[Image.Image], Tensor] | None = None,
     kinds: Mapping[str, str] | None = None,
     batch_size: int = 32,
@@ -64,6 +65,8 @@ def probe(
         images: what to show them.
         analyzers: names out of `ANALYZERS`, or analyzers with settings of their own; all by
             default.
+        settings: analyzers with settings of their own, such as `Cka(tokens="flattened")`, which
+            stand in for those of the same name.
         transform: PIL image to (3, height, width) tensor, for modules that bring none.
         kinds: how each model was trained, by name, where its card does not say: `mim`,
             `contrastive`, `supervised`, `distilled`, `untrained`.
@@ -89,7 +92,7 @@ def probe(
         raise OptionError(f"batch_size must be at least 1, not {batch_size}")
     started = time.monotonic()
     place = resolve_device(device)
-    tools = make_analyzers(analyzers)
+    tools = make_analyzers(analyzers, settings)
     image_set = open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
     notes: list[str] = []
     if analyzers is None:

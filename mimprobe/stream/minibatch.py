@@ -27,8 +27,8 @@ from mimprobe.stream.sites import CkaMatrix
 BATCH = 64
 """Images of one HSIC estimate, by default."""
 
-Waiting = dict[int, tuple[Tensor, ...]]
-"""Features of single images of one batch, by index, in the order of the sites."""
+Part = tuple[list[int], list[Tensor]]
+"""Indices of some images of one batch, and their features in the order of the sites."""
 
 
 class CkaBatches:
@@ -44,7 +44,7 @@ class CkaBatches:
             raise OptionError(f"a batch of {batch} images; HSIC needs at least {LEAST_IMAGES}")
         self.sites, self.images, self.batch = sites, images, batch
         self._seen = SeenImages()
-        self._waiting: dict[int, Waiting] = {}
+        self._waiting: dict[int, list[Part]] = {}
         self._hsic: dict[int, Float64[Tensor, "site other_site"]] = {}
         self._counts: dict[int, int] = {}
 
@@ -60,9 +60,10 @@ class CkaBatches:
         if len({len(part) for part in parts}) > 1:
             raise OptionError(f"features of {[len(part) for part in parts]} images, by site")
         self._seen.add(images, len(parts[0]))
-        for row, image in enumerate(images):
-            waiting = self._waiting.setdefault(image // self.batch, {})
-            waiting[image] = tuple(part[row] for part in parts)
+        for number in dict.fromkeys(image // self.batch for image in images):
+            rows = [row for row, image in enumerate(images) if image // self.batch == number]
+            own = parts if len(rows) == len(images) else [part[rows] for part in parts]
+            self._waiting.setdefault(number, []).append(([images[row] for row in rows], own))
         self._sum_up()
 
     def merge(self, other: "CkaBatches") -> None:
@@ -75,7 +76,7 @@ class CkaBatches:
             raise OptionError("accumulators of other sites or batches cannot be merged")
         self._seen.add(other._seen.indices().tolist(), len(other._seen))
         for number, waiting in other._waiting.items():
-            self._waiting.setdefault(number, {}).update(waiting)
+            self._waiting.setdefault(number, []).extend(waiting)
         self._hsic |= other._hsic
         self._counts |= other._counts
         self._sum_up()
@@ -88,8 +89,8 @@ class CkaBatches:
         """
         hsic, counts = dict(self._hsic), dict(self._counts)
         for number, waiting in self._waiting.items():
-            if len(waiting) >= LEAST_IMAGES:
-                hsic[number], counts[number] = self._hsic_of(waiting), len(waiting)
+            if _count(waiting) >= LEAST_IMAGES:
+                hsic[number], counts[number] = _hsic_of(waiting), _count(waiting)
         if not hsic:
             raise OptionError(
                 f"CKA needs a batch of at least {LEAST_IMAGES} images, got {len(self._seen)} images"
@@ -107,16 +108,15 @@ class CkaBatches:
     @property
     def left_out(self) -> int:
         """Count the images in batches that have too few, so far."""
-        return sum(len(some) for some in self._waiting.values() if len(some) < LEAST_IMAGES)
+        counts = map(_count, self._waiting.values())
+        return sum(count for count in counts if count < LEAST_IMAGES)
 
     def state(self) -> dict[str, Any]:
         """Give all that is remembered, as `restore` takes it."""
         return {
             "images": self._seen.indices(),
             "waiting": {
-                number: {
-                    image: [row.cpu().clone() for row in rows] for image, rows in waiting.items()
-                }
+                number: [(images, [site.cpu() for site in sites]) for images, sites in waiting]
                 for number, waiting in self._waiting.items()
             },
             "hsic": dict(self._hsic),
@@ -127,25 +127,32 @@ class CkaBatches:
         """Take over what another accumulator of the same sites and batches gave as its state."""
         self._seen = SeenImages()
         self._seen.add(state["images"].tolist(), len(state["images"]))
-        self._waiting = {
-            number: {image: tuple(rows) for image, rows in waiting.items()}
-            for number, waiting in state["waiting"].items()
-        }
+        self._waiting = {number: list(parts) for number, parts in state["waiting"].items()}
         self._hsic, self._counts = dict(state["hsic"]), dict(state["counts"])
 
     def _sum_up(self) -> None:
         """Reduce the batches that are whole."""
         for number, waiting in list(self._waiting.items()):
-            if len(waiting) == min(self.batch, self.images - number * self.batch) >= LEAST_IMAGES:
-                self._hsic[number], self._counts[number] = self._hsic_of(waiting), len(waiting)
+            whole = min(self.batch, self.images - number * self.batch)
+            if _count(waiting) == whole >= LEAST_IMAGES:
+                self._hsic[number], self._counts[number] = _hsic_of(waiting), whole
                 del self._waiting[number]
 
-    def _hsic_of(self, waiting: Waiting) -> Float64[Tensor, "site other_site"]:
-        rows = [waiting[image] for image in sorted(waiting)]
-        place = rows[0][0].device  # rows of a restored state lie on the CPU, later ones elsewhere
-        return hsic_pairs(
-            [torch.stack([row.to(place) for row in site]) for site in zip(*rows, strict=True)]
-        ).cpu()
+
+def _count(waiting: Sequence[Part]) -> int:
+    return sum(len(images) for images, _ in waiting)
+
+
+def _hsic_of(waiting: Sequence[Part]) -> Float64[Tensor, "site other_site"]:
+    """HSIC of all pairs of sites, from the images in the order of their indices."""
+    images = [image for part, _ in waiting for image in part]
+    order = sorted(range(len(images)), key=images.__getitem__)
+    place = waiting[-1][1][0].device  # parts of a restored state lie on the CPU
+    features = []
+    for parts in zip(*(sites for _, sites in waiting), strict=True):
+        joined = parts[0] if len(parts) == 1 else torch.cat([part.to(place) for part in parts])
+        features.append(joined if images == sorted(images) else joined[order])
+    return hsic_pairs(features).cpu()
 
 
 def _jackknife(
