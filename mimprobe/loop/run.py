@@ -134,12 +134,10 @@ def probe(
 
 def _with_enough(tools: Sequence[Analyzer], images: int) -> tuple[list[Analyzer], list[str]]:
     """Leave out the analyzers that need more images, and say so."""
-    notes = [
-        f"{tool.name} is left out: it needs {tool.least_images} images, here are {images}."
-        for tool in tools
-        if tool.least_images > images
-    ]
-    return [tool for tool in tools if tool.least_images <= images], notes
+    short = [tool for tool in tools if tool.least_images > images]
+    needs = ", ".join(f"{tool.name} needs {tool.least_images}" for tool in short)
+    notes = [f"Left out, with too few images ({images}): {needs}."] if short else []
+    return [tool for tool in tools if tool not in short], notes
 
 
 class Passes:

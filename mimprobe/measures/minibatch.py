@@ -12,7 +12,7 @@ layer's is made once, U-centred once, and all pairs of layers are one product of
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from mimprobe.measures.attention import widened
@@ -39,7 +39,7 @@ def gram(features: Pooled) -> Float64[Tensor, "image image"]:
     return total
 
 
-def hsic_pairs(features: Sequence[Pooled]) -> Float64[Tensor, "site other_site"]:
+def hsic_pairs(features: Sequence[Float[Tensor, "image _"]]) -> Float64[Tensor, "site other_site"]:
     """Unbiased HSIC of every pair of sites, from the features of one batch of images.
 
     Raises:

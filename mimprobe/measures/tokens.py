@@ -33,8 +33,8 @@ def token_similarity(patches: Tokens) -> PerImage:
     weights = torch.where(lengths > 0, 1 / lengths, 0.0)
     total = (weights.unsqueeze(1) @ wide).squeeze(1)
     count = (lengths > 0).sum(1)
-    # 0 / 0 where no pair is left.
-    return (total.square().sum(1) - count) / (count * (count - 1))
+    mean = (total.square().sum(1) - count) / (count * (count - 1))
+    return mean.masked_fill(count < 2, torch.nan)
 
 
 def feature_norm(patches: Tokens) -> PerImage:
