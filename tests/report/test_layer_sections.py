@@ -63,7 +63,7 @@ def test_choices_of_cka_and_neighbours_are_told():
     result = replace(RESULT, tables=tables, manifest={"analyzers": described})
     facts = dict(facts_of("cka", result))
     assert facts["Pooling"] == "none: all patch tokens, in batches of 64 images"
-    assert facts["Layers"] == "those of stage 2, in staged networks"
+    assert facts["Layers"] == "of networks with stages, those of stage 2"
     assert facts["Left out"] == "2 images, in a batch of fewer than 4"
     assert facts["Memory"].endswith("50.3 MB")
     assert dict(facts_of("mutual_neighbours", result))["By chance"] == "0.16 for k = 10"
