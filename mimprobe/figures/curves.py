@@ -16,7 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from mimprobe.figures.heads import INTERVAL, label_outer, value_label, value_limits
+from mimprobe.figures.heads import INTERVAL, band_ends, label_outer, value_label, value_limits
 from mimprobe.figures.palette import Style, kinds_of, model_styles
 from mimprobe.figures.panels import (
     AxesLike,
@@ -119,7 +119,7 @@ def _share(layer: int, depth: int) -> float:
 def _set_axes(axes: Axes, rows: pd.DataFrame, logarithmic: bool) -> None:
     value, at = rows["value"], rows["at"]
     if not logarithmic:
-        axes.set_ylim(value_limits(value))
+        axes.set_ylim(value_limits(band_ends(rows)))
         axes.set_xlim(float(at.min()), float(at.max()))
         return
     log_axis(axes, "x", (0.9, 1.1 * float(at.max())))

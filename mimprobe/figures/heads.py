@@ -162,6 +162,13 @@ def draw_means(axes: Axes, places: np.ndarray, means: pd.DataFrame, look: Style)
     axes.plot(places, value, color=look.color, linestyle=look.linestyle, linewidth=1.8, zorder=3)
 
 
+def band_ends(rows: pd.DataFrame) -> "pd.Series[float]":
+    """List both ends of the 95 % intervals; the values themselves where there are none."""
+    value = rows["value"].astype(float)
+    reach = INTERVAL * rows["se"].astype(float).fillna(0)
+    return pd.concat([value - reach, value + reach])
+
+
 def value_limits(values: "pd.Series[float]") -> tuple[float, float]:
     """Give limits with some room; they begin at zero unless all values lie far from it."""
     finite = values[np.isfinite(values)]

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mimprobe.figures.heads import draw_means, set_layer_axis, value_label, value_limits
+from mimprobe.figures.heads import band_ends, draw_means, set_layer_axis, value_label, value_limits
 from mimprobe.figures.palette import Style, model_styles
 from mimprobe.figures.panels import (
     INK,
@@ -80,7 +80,7 @@ def layer_means(
             )  # fmt: skip
             if len(drawn := means["value"].to_numpy(float)) and np.isfinite(drawn[-1]):
                 ends[name] = (float(places[-1]), float(drawn[-1]))
-        _set_values(panel, layer_rows(rows)["value"], chosen in LOGARITHMIC)
+        _set_values(panel, band_ends(layer_rows(rows)), chosen in LOGARITHMIC)
         panel.set_ylabel(value_label(rows, chosen))
         _label_ends(panel, ends, looks)
     return [panel]

@@ -16,9 +16,11 @@ from mimprobe.analyzers import (
     MutualNeighbours,
     TokenSimilarity,
 )
-from mimprobe.errors import OptionError, UnknownNameError
-from mimprobe.hooks import capture
+from mimprobe.analyzers.view import views
+from mimprobe.errors import NonFiniteError, OptionError, UnknownNameError
+from mimprobe.hooks import FeaturesSeen, capture
 from mimprobe.measures.frequency import diagonal
+from mimprobe.models.geometry import Geometry
 from mimprobe.models.sites import layout
 
 IMAGES = 14
@@ -236,6 +238,23 @@ def test_choices_that_do_not_exist_are_refused():
         Cka(tokens="flattened", batch=3)
     with pytest.raises(OptionError, match="k must be at least 1"):
         MutualNeighbours(k=0)
+
+
+def test_features_are_cut_into_views_and_nan_is_told_with_its_image(monkeypatch):
+    monkeypatch.setattr("mimprobe.analyzers.view.CHUNK_BYTES", 2 * 4 * 17 * 8 * 4)
+    tokens = torch.randn(5, 17, 8)
+    pieces = list(views(FeaturesSeen("blocks.0.out", 0, tokens, Geometry((4, 4), (16, 16), 1))))
+    assert [view.first for view in pieces] == [0, 4]
+    assert torch.equal(torch.cat([view.patches for view in pieces]), tokens[:, 1:])
+    for place in ((4, 0, 3), (4, 9, 1)):
+        broken = tokens.clone()
+        broken[place] = torch.inf
+        seen = FeaturesSeen("blocks.0.out", 0, broken, Geometry((4, 4), (16, 16), 1))
+        with pytest.raises(NonFiniteError) as caught:
+            _ = [FeatureNorm().measure(view) for view in views(seen)]
+        assert caught.value.row == 4
+    with pytest.raises(NonFiniteError):
+        _ = [Cka(tokens="flattened").measure(view) for view in views(seen)]
 
 
 @pytest.mark.parametrize("make", [EffectiveRank, MutualNeighbours])

@@ -40,6 +40,11 @@ def test_every_layer_has_its_curve_and_band(draw, table, metric, figure):
     scale = "log" if metric == "singular_value" else "linear"
     assert {panel.get_xscale() for panel in panels} == {scale}
     assert len({panel.get_ylim() for panel in panels}) == 1
+    if scale == "linear":
+        highest = max(
+            band.get_paths()[0].vertices[:, 1].max() for p in panels for band in p.collections
+        )
+        assert highest < panels[0].get_ylim()[1]
 
 
 def test_models_of_different_depth_have_a_bar_each(figure):
