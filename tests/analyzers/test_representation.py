@@ -241,7 +241,7 @@ def test_choices_that_do_not_exist_are_refused():
 
 
 def test_features_are_cut_into_views_and_nan_is_told_with_its_image(monkeypatch):
-    monkeypatch.setattr("mimprobe.analyzers.view.CHUNK_BYTES", 2 * 4 * 17 * 8 * 4)
+    monkeypatch.setattr("mimprobe.analyzers.view.CHUNK_BYTES", 4 * 17 * 8 * 4)
     tokens = torch.randn(5, 17, 8)
     pieces = list(views(FeaturesSeen("blocks.0.out", 0, tokens, Geometry((4, 4), (16, 16), 1))))
     assert [view.first for view in pieces] == [0, 4]
