@@ -19,9 +19,10 @@ check: $(STAMP)  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## time and memory against the bare forward pass, and the cost of an image
+bench: $(STAMP)  ## time and memory: against the bare forward pass, by image, against other packages
 	$(BIN)/python tests/benchmarks/probe_overhead.py
 	$(BIN)/python tests/benchmarks/image_cost.py
+	$(BIN)/python tests/benchmarks/cka_peers.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mimprobe needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one with make PYTHON=python3.12")'

@@ -43,6 +43,9 @@ Tokens = Float[Tensor, "batch token channel"]
 Pooled = Float[Tensor, "image feature"]
 """One vector for each image."""
 
+PerImage = Float[Tensor, "batch"]
+"""One number for each image."""
+
 Images = Float[Tensor, "batch rgb height width"]
 """Preprocessed images, as a network takes them."""
 

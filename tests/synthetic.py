@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mimprobe.tables import (
+    CURVE_COLUMNS,
     HEAD_COLUMNS,
     HEAD_PAIR_COLUMNS,
     OFFSET_COLUMNS,
@@ -27,6 +28,15 @@ UNITS = {
     "prefix_mass": "1",
     "padding_mass": "1",
     "masked_mass": "1",
+    "effective_rank": "1",
+    "singular_value": "1",
+    "token_similarity": "1",
+    "high_frequency": "nats",
+    "log_amplitude": "nats",
+    "feature_norm": "1",
+    "activation_ratio": "1",
+    "cka": "1",
+    "mutual_neighbours": "1",
 }
 TABLES = {
     "attention_distance": ("attention_distance",),
@@ -37,6 +47,18 @@ TABLES = {
 }
 EVEN = (0.1, 0.4, 0.4, 0.1)
 """Shares of rings that uniform attention would have."""
+PAIRS = ("cka", "mutual_neighbours")
+"""Tables of pairs of layers; each has one metric, of its own name."""
+
+LAYERS = {
+    "effective_rank": ("effective_rank", "singular_value"),
+    "token_similarity": ("token_similarity",),
+    "high_frequency": ("high_frequency", "log_amplitude"),
+    "feature_norm": ("feature_norm", "activation_ratio"),
+}
+"""Tables of layers, and their metrics; those in `CURVES` are curves."""
+
+CURVES = ("singular_value", "log_amplitude")
 REACH = {"mim": (0.35, 0.55), "supervised": (0.3, 0.9), "untrained": (0.99, 1.0)}
 """Share of the largest distance that heads reach, in the first and last layer."""
 
@@ -105,6 +127,44 @@ def make_result(
     ids = tuple(f"photos/{number:04}.jpg" for number in range(images))
     per_image = PerImageValues(ids, columns[list(PER_IMAGE_KEYS)], values.astype(np.float32))
     return Result(tables, make_manifest(specs, tables, images, seed), per_image)
+
+
+def layer_tables(
+    specs: Sequence[Spec] = THREE, *, images: int = 50, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """Make the tables of diagnostics without heads: of layers, and of shared neighbours."""
+    draw = np.random.default_rng(seed)
+    tables = {}
+    for name, metrics in LAYERS.items():
+        curves = any(metric in CURVES for metric in metrics)
+        rows = [
+            row for metric in metrics for spec in specs for layer in range(spec.depth)
+            for row in _layer_rows(spec, layer, metric, images, draw)
+        ]  # fmt: skip
+        frame = pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+        frame["head"] = frame["head"].astype("Int64")
+        tables[name] = frame[list(CURVE_COLUMNS if curves else HEAD_COLUMNS)]
+    shared = _cka_table(specs, images, 0.0)
+    shared["metric"], shared["std"], shared["note"] = "mutual_neighbours", 0.07, ""
+    tables["mutual_neighbours"] = shared
+    return tables
+
+
+def _layer_rows(
+    spec: Spec, layer: int, metric: str, images: int, draw: np.random.Generator
+) -> list[tuple[Any, ...]]:
+    depth = (layer + 1) / spec.depth
+    value = {"feature_norm": 10 * 40**depth, "activation_ratio": 30 * 100**depth}.get(metric, depth)
+    place = (spec.name, spec.kind, spec.site(layer, "out"), layer, pd.NA, metric, UNITS[metric])
+    std = np.nan if metric in LAYERS["effective_rank"] else 0.3 * value
+    points = np.arange(1, 13) if metric == "singular_value" else np.linspace(0, 1, 8)
+    if metric not in CURVES:
+        points = np.array([np.nan])
+    falls = np.where(np.isnan(points), 1, np.exp(-points / 4 * (1 + depth)))
+    return [
+        (*place, value * fall * (1 + 0.02 * draw.standard_normal()), std, 0.04 * value, images, at)
+        for at, fall in zip(points, falls, strict=True)
+    ]
 
 
 def per_image_of(known: Mapping[tuple[str, str], Any]) -> PerImageValues:

@@ -51,6 +51,8 @@ class Analyzer(Protocol):
     name: str
     columns: tuple[str, ...]
     """Columns of its table."""
+    least_images: int
+    """Fewest images from which it can be told."""
 
     def sites(self, places: Layout) -> tuple[str, ...]:
         """Names of the sites that it wants of a network; none where it does not apply."""

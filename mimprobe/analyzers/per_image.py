@@ -1,8 +1,10 @@
-"""What the analyzers with one value for each image and head have in common.
+"""What the analyzers with values for each image have in common.
 
-What belongs here: remembering those values, and their table. What does not: the values.
+What belongs here: remembering those values, and their table; a value for each head is what most
+have. What does not: the values, and analyzers with one value for a whole layer (`per_layer`).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -22,22 +24,24 @@ LAYER_MEAN = -1
 
 
 class Column(NamedTuple):
-    """What one column of a model's values holds."""
+    """What one column of a model's values holds; `at` is its place on a curve, NaN for none."""
 
     site: str
     layer: int
     head: int
     metric: str
+    at: float = math.nan
 
 
 class PerImageAnalyzer(ABC):
-    """A diagnostic of attention with one value for each image, head and metric."""
+    """A diagnostic with one value for each image, head and metric."""
 
     name: ClassVar[str]
     units: ClassVar[Mapping[str, str]]
     """Metrics that `measure` may give, with their units."""
     definition: ClassVar[str]
     columns: tuple[str, ...] = HEAD_COLUMNS
+    least_images: int = 1
     prefix: str
 
     def __init__(self) -> None:
@@ -68,14 +72,18 @@ class PerImageAnalyzer(ABC):
             blocks: list[torch.Tensor] = []
             for site, metrics in sites.items():
                 for metric, values in metrics.items():
-                    heads = (*range(values.shape[1]), LAYER_MEAN)
-                    layer = self._layers[model][site]
-                    columns.extend(Column(site, layer, head, metric) for head in heads)
-                    blocks += [values, values.nanmean(dim=1, keepdim=True)]
+                    place = Column(site, self._layers[model][site], LAYER_MEAN, metric)
+                    of_values, of_mean = self.columns_of(place, values.shape[1])
+                    columns += [*of_values, *of_mean]
+                    blocks += [values, *(values.nanmean(1, keepdim=True) for _ in of_mean)]
             if not columns:
                 continue
             self._columns.setdefault(model, tuple(columns))
             self._values.setdefault(model, ImageValues()).add(images, torch.cat(blocks, 1).cpu())
+
+    def columns_of(self, place: Column, count: int) -> tuple[list[Column], list[Column]]:
+        """Say what the columns of a metric's values are, and the column of their mean if any."""
+        return [place._replace(head=head) for head in range(count)], [place]
 
     def merge(self, other: "PerImageAnalyzer") -> None:
         """Take over the other's images."""
@@ -104,7 +112,7 @@ class PerImageAnalyzer(ABC):
 
     def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:
         """One row for each model, layer, head and metric."""
-        frames = [pd.DataFrame(columns=list(HEAD_COLUMNS))]
+        frames = [pd.DataFrame(columns=list(self.columns))]
         for model, values in self._values.items():
             frame = pd.DataFrame(self._columns[model])
             frame["model"], frame["kind"] = model, kinds[model]
@@ -112,19 +120,21 @@ class PerImageAnalyzer(ABC):
             statistics = values.statistics()
             frame["value"], frame["std"] = statistics.mean.numpy(), statistics.std.numpy()
             frame["se"], frame["n"] = statistics.se.numpy(), statistics.n.numpy()
-            frames.append(frame[list(HEAD_COLUMNS)])
+            frames.append(frame[list(self.columns)])
         table = pd.concat(frames[1:] or frames, ignore_index=True)
         heads = table["head"].astype("Int64")
         table["head"] = heads.mask(heads == LAYER_MEAN)
         return table
 
     def per_image(self, ids: Sequence[str]) -> PerImageValues:
-        """Give the value of every image, `ids` naming them by number."""
+        """Give the value of every image, `ids` naming them by number; without those of curves."""
         columns, blocks, numbers = [], [], torch.arange(0)
         for model, stream in self._values.items():
             numbers, values = stream.by_image()
-            columns.append(pd.DataFrame(self._columns[model]).assign(model=model))
-            blocks.append(values.numpy().astype(np.float32))
+            frame = pd.DataFrame(self._columns[model]).assign(model=model)
+            single = frame["at"].isna()
+            columns.append(frame[single])
+            blocks.append(values.numpy()[:, single.to_numpy()].astype(np.float32))
         if not columns:
             return PerImageValues(
                 (), pd.DataFrame(columns=list(PER_IMAGE_KEYS)), np.empty((0, 0), np.float32)

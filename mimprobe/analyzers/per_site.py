@@ -44,6 +44,7 @@ class PerSiteAnalyzer(ABC):
     """Metrics of its table, with their units."""
     definition: ClassVar[str]
     columns: tuple[str, ...]
+    least_images: int = 1
     prefix = "renormalise"
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mimprobe.errors import NonFiniteError
-from mimprobe.hooks import AttentionSeen, FeaturesSeen, Observation
+from mimprobe.hooks import FeaturesSeen, Observation
 from mimprobe.measures.attention import RowProducts, row_products
 from mimprobe.measures.offsets import offset_sums
 from mimprobe.measures.patches import PatchRows, patch_rows
@@ -84,17 +84,31 @@ class AttentionView:
 
 
 class FeaturesView:
-    """Features of a batch after one layer, and what was already computed from them."""
+    """Features of some images after one layer, and what was already computed from them."""
 
-    def __init__(self, tokens: Tokens, geometry: Geometry) -> None:
-        """Look at what was seen at a site."""
-        self.tokens, self.geometry = tokens, geometry
-        self._pooled: dict[str, Pooled] = {}
+    def __init__(self, tokens: Tokens, geometry: Geometry, first: int = 0) -> None:
+        """Look at a slice of what was seen at a site, from the batch's image `first`."""
+        self.tokens, self.geometry, self.first = tokens, geometry, first
+        self._vectors: dict[str, Pooled] = {}
+        self._wide: Tokens | None = None
 
     @property
     def patches(self) -> Tokens:
         """The patch tokens, row by row, without the prefix."""
         return self.tokens[:, self.geometry.prefix_tokens :]
+
+    @property
+    def wide(self) -> Tokens:
+        """The patch tokens in float64.
+
+        Raises:
+            NonFiniteError: a token of the image, of the prefix too, holds NaN or infinity.
+        """
+        if self._wide is None:
+            wide = self.tokens.double()
+            self._require_finite(wide.flatten(1).sum(1))
+            self._wide = wide[:, self.geometry.prefix_tokens :]
+        return self._wide
 
     def pooled(self, tokens: str) -> Pooled:
         """One float32 vector for each image: `mean` of the patch tokens, or `cls`.
@@ -102,16 +116,29 @@ class FeaturesView:
         Raises:
             NonFiniteError: a vector holds NaN or infinity.
         """
-        if tokens not in self._pooled:
+        if tokens not in self._vectors:
             if tokens == "cls":
                 vectors = self.tokens[:, 0].float()
             else:
                 vectors = self.patches.mean(1, dtype=torch.float64).float()
-            finite = vectors.isfinite().all(-1)
-            if not bool(finite.all()):
-                raise NonFiniteError("features", int(finite.int().argmin()))
-            self._pooled[tokens] = vectors
-        return self._pooled[tokens]
+            self._require_finite(vectors)
+            self._vectors[tokens] = vectors
+        return self._vectors[tokens]
+
+    def flattened(self) -> Pooled:
+        """All patch tokens of an image one after the other, in float32.
+
+        Raises:
+            NonFiniteError: a token holds NaN or infinity.
+        """
+        vectors = self.patches.float().flatten(1)
+        self._require_finite(vectors)
+        return vectors
+
+    def _require_finite(self, values: Tensor) -> None:
+        finite = values.flatten(1).isfinite().all(-1) if values.ndim > 1 else values.isfinite()
+        if not bool(finite.all()):
+            raise NonFiniteError("features", self.first + int(finite.int().argmin()))
 
 
 View = AttentionView | FeaturesView
@@ -130,18 +157,20 @@ def features_of(view: View) -> FeaturesView:
 
 
 def views(seen: Observation) -> Iterator[View]:
-    """Cut an observation into views of whole images; features need no cutting."""
+    """Cut an observation into views of whole images."""
     if isinstance(seen, FeaturesSeen):
-        yield FeaturesView(seen.tokens, seen.geometry)
+        step = _images_at_once(seen.tokens, 1)
+        for first, tokens in enumerate(torch.split(seen.tokens, step)):
+            yield FeaturesView(tokens, seen.geometry, first * step)
         return
-    yield from _attention_views(seen)
-
-
-def _attention_views(seen: AttentionSeen) -> Iterator[AttentionView]:
     windows = seen.geometry.windows
-    image_bytes = seen.attention[:windows].numel() * seen.attention.element_size()
-    on_cpu = seen.attention.device.type == "cpu"
-    step = max(1, CHUNK_BYTES // image_bytes) if on_cpu else len(seen.attention) // windows
-    pieces: tuple[Tensor, ...] = torch.split(seen.attention, step * windows)
-    for first, piece in enumerate(pieces):
+    step = _images_at_once(seen.attention, windows)
+    for first, piece in enumerate(torch.split(seen.attention, step * windows)):
         yield AttentionView(piece, seen.geometry, first * step)
+
+
+def _images_at_once(seen: Tensor, rows: int) -> int:
+    """Count the images of a piece; each has so many rows of what was seen."""
+    if seen.device.type != "cpu":
+        return len(seen) // rows
+    return max(1, CHUNK_BYTES // (seen[:rows].numel() * seen.element_size()))

@@ -95,6 +95,7 @@ def _measure_and_write(options: ProbeOptions, what: str, write: Write) -> None:
 def _measure(options: ProbeOptions) -> "Result":
     """Check what is cheap to check, then measure."""
     from mimprobe.analyzers import make_analyzers
+    from mimprobe.analyzers.cka import Cka
     from mimprobe.data.images import open_images
     from mimprobe.loop import probe
     from mimprobe.tables import check_output
@@ -113,6 +114,13 @@ def _measure(options: ProbeOptions) -> "Result":
         read_models(options),
         image_set,
         analyzers=chosen,
+        settings=[
+            Cka(
+                tokens=options.cka_tokens,
+                stage=None if options.cka_stage is None else options.cka_stage - 1,
+                budget_bytes=options.cka_budget << 20,
+            )
+        ],
         kinds=options.kinds,
         batch_size=options.batch_size,
         device=options.device,

@@ -31,6 +31,9 @@ class ProbeOptions:
     images: str
     output: Path
     analyzers: str | None
+    cka_tokens: str
+    cka_stage: int | None
+    cka_budget: int
     arch: str | None
     arch_args: dict[str, Any]
     input_size: int | None
@@ -66,6 +69,7 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
         ),
         output_option("Folder for the result."),
         click.option("--analyzers", default=None, metavar="A,B", help="Analyzers; default: all."),
+        *cka_options(),
         click.option(
             "--kind", "kinds", multiple=True, metavar="NAME=KIND",
             help="How a model was trained, for its colour: mim, contrastive, supervised, distilled"
@@ -98,6 +102,26 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
+
+
+def cka_options() -> list[Callable[[Command], Command]]:
+    """Which features CKA compares, and what memory it may take for them."""
+    return [
+        click.option(
+            "--cka-tokens", default="mean", show_default=True,
+            type=click.Choice(["mean", "cls", "flattened"]),
+            help="What CKA compares: the mean patch token, the class token, or all patch tokens "
+            "side by side, in batches of 64 images.",
+        ),
+        click.option(
+            "--cka-stage", type=click.IntRange(min=1), metavar="N",
+            help="Only the layers of this stage, from 1, of networks with stages (Swin, ResNet).",
+        ),
+        click.option(
+            "--cka-budget", default=2048, show_default=True, type=click.IntRange(min=1),
+            metavar="MB", help="Memory for pooled features; beyond it they are kept on disk.",
+        ),
+    ]  # fmt: skip
 
 
 def arch_options(command: Command) -> Command:

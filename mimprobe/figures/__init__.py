@@ -4,6 +4,7 @@ What belongs here: everything that draws. What does not: measuring (no torch, no
 and files: no function here shows or saves anything.
 """
 
+from mimprobe.figures.curves import curve_panels, log_amplitude, singular_values
 from mimprobe.figures.heads import (
     LABELS,
     attention_distance,
@@ -13,12 +14,24 @@ from mimprobe.figures.heads import (
     head_panels,
     prefix_mass,
 )
+from mimprobe.figures.layers import (
+    effective_rank,
+    feature_norm,
+    high_frequency,
+    token_similarity,
+)
 from mimprobe.figures.offsets import attention_offset
 from mimprobe.figures.overview import layer_means
 from mimprobe.figures.pairs import head_pairs
 from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, model_styles
 from mimprobe.figures.profiles import attention_profile
-from mimprobe.figures.similarity import cka, cka_between
+from mimprobe.figures.similarity import (
+    cka,
+    cka_between,
+    mutual_neighbours,
+    pair_maps,
+    pair_maps_between,
+)
 
 FIGURES = {
     "attention_distance": attention_distance,
@@ -30,12 +43,42 @@ FIGURES = {
     "head_pairs": head_pairs,
     "prefix_mass": prefix_mass,
     "cka": cka,
+    "mutual_neighbours": mutual_neighbours,
+    "effective_rank": effective_rank,
+    "token_similarity": token_similarity,
+    "high_frequency": high_frequency,
+    "feature_norm": feature_norm,
 }
 """The main figure of each analyzer's table, in the order in which a report shows them."""
 
 __all__ = [
-    "FIGURES", "KIND_STYLES", "LABELS", "KindStyle", "Style", "attention_distance",
-    "attention_entropy", "attention_nmi", "attention_offset", "attention_profile", "cka",
-    "cka_between", "head_kl", "head_pairs", "head_panels", "kind_style", "layer_means",
-    "model_styles", "prefix_mass",
+    "FIGURES",
+    "KIND_STYLES",
+    "LABELS",
+    "KindStyle",
+    "Style",
+    "attention_distance",
+    "attention_entropy",
+    "attention_nmi",
+    "attention_offset",
+    "attention_profile",
+    "cka",
+    "cka_between",
+    "curve_panels",
+    "effective_rank",
+    "feature_norm",
+    "head_kl",
+    "head_pairs",
+    "head_panels",
+    "high_frequency",
+    "kind_style",
+    "layer_means",
+    "log_amplitude",
+    "model_styles",
+    "mutual_neighbours",
+    "pair_maps",
+    "pair_maps_between",
+    "prefix_mass",
+    "singular_values",
+    "token_similarity",
 ]  # fmt: skip

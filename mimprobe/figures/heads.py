@@ -49,6 +49,15 @@ LABELS = {
     "prefix_mass": "share on prefix tokens",
     "padding_mass": "share on padding",
     "masked_mass": "largest share on masked keys",
+    "cka": "CKA",
+    "mutual_neighbours": "shared nearest neighbours",
+    "effective_rank": "effective rank",
+    "singular_value": "share of singular values",
+    "token_similarity": "similarity of patch tokens",
+    "high_frequency": "high-frequency log amplitude",
+    "log_amplitude": "relative log amplitude",
+    "feature_norm": "norm of patch tokens",
+    "activation_ratio": "largest over median activation",
 }
 """What axes call the metrics."""
 
@@ -167,6 +176,13 @@ def draw_means(axes: Axes, places: np.ndarray, means: pd.DataFrame, look: Style)
         places, value - reach, value + reach, color=look.color, alpha=0.25, linewidth=0, zorder=1
     )
     axes.plot(places, value, color=look.color, linestyle=look.linestyle, linewidth=1.8, zorder=3)
+
+
+def band_ends(rows: pd.DataFrame) -> "pd.Series[float]":
+    """List both ends of the 95 % intervals; the values themselves where there are none."""
+    value = rows["value"].astype(float)
+    reach = INTERVAL * rows["se"].astype(float).fillna(0)
+    return pd.concat([value - reach, value + reach])
 
 
 def value_limits(values: "pd.Series[float]") -> tuple[float, float]:

@@ -10,12 +10,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mimprobe.figures.heads import draw_means, set_layer_axis, value_label, value_limits
+from mimprobe.figures.heads import band_ends, draw_means, set_layer_axis, value_label, value_limits
 from mimprobe.figures.palette import Style, model_styles
-from mimprobe.figures.panels import INK, AxesLike, drawing, given_axes, new_figure, short_name
+from mimprobe.figures.panels import (
+    INK,
+    AxesLike,
+    drawing,
+    given_axes,
+    log_axis,
+    new_figure,
+    short_name,
+)
 from mimprobe.figures.selection import depth_of, layer_rows, metric_rows, models_of
 
 Looks = Mapping[str, Style]
+
+LOGARITHMIC = ("feature_norm", "activation_ratio")
+"""Metrics that may grow a hundredfold from one layer to the next."""
 
 LABEL_GAP = 0.075
 """Least distance of two labels, as a share of the height of the axes."""
@@ -26,13 +37,14 @@ def layer_means(
     styles: Looks | None = None, axes: AxesLike | None = None,
     figure: Figure | None = None,
 ) -> list[Axes]:  # fmt: skip
-    """Draw the mean over heads of every model in one panel, with 95 % bands.
+    """Draw the values of the layers, or their means over heads, of every model in one panel.
 
-    Each line is labelled at its end. Models of one depth are drawn over their layers, counted
-    from 1; models of different depth over the share of their layers that lies behind.
+    Each line has its 95 % band and is labelled at its end. Models of one depth are drawn over their
+    layers, counted from 1; models of different depth over the share of their layers that lies
+    behind.
 
     Args:
-        table: of a `Result`, with one value for each head.
+        table: of a `Result`, with one value for each head or layer.
         metric: which of its metrics; the first by default.
         models: which models, in this order; all by default.
         styles: of all models of a comparison, from `model_styles`; made from the table by default.
@@ -68,10 +80,19 @@ def layer_means(
             )  # fmt: skip
             if len(drawn := means["value"].to_numpy(float)) and np.isfinite(drawn[-1]):
                 ends[name] = (float(places[-1]), float(drawn[-1]))
-        panel.set_ylim(value_limits(layer_rows(rows)["value"]))
+        _set_values(panel, band_ends(layer_rows(rows)), chosen in LOGARITHMIC)
         panel.set_ylabel(value_label(rows, chosen))
         _label_ends(panel, ends, looks)
     return [panel]
+
+
+def _set_values(panel: Axes, values: "pd.Series[float]", logarithmic: bool) -> None:
+    """Set the axis of values; it is logarithmic only where they span more than a decade."""
+    positive = values[values > 0]
+    if logarithmic and len(positive) and positive.max() > 10 * positive.min():
+        log_axis(panel, "y", (0.8 * float(positive.min()), 1.25 * float(positive.max())))
+    else:
+        panel.set_ylim(value_limits(values))
 
 
 def _span(panel: Axes, depths: set[int]) -> float:
@@ -88,8 +109,8 @@ def _span(panel: Axes, depths: set[int]) -> float:
 
 def _label_ends(panel: Axes, ends: Mapping[str, tuple[float, float]], looks: Looks) -> None:
     """Write each model's name beside the end of its line, moved apart where they would touch."""
-    to_share = panel.transLimits.transform
-    starts = [tuple(to_share(end)) for end in ends.values()]
+    to_share = panel.transScale + panel.transLimits
+    starts = [tuple(to_share.transform(end)) for end in ends.values()]
     for name, start, height in zip(ends, starts, spread([up for _, up in starts]), strict=True):
         look = looks[name]
         line = {

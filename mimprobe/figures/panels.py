@@ -17,6 +17,7 @@ import numpy.typing as npt
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mimprobe.errors import OptionError
 from mimprobe.figures.palette import Style, kind_style
@@ -165,6 +166,16 @@ def layer_ticks(depth: int, most: int) -> list[int]:
     if depth - ticks[-1] > step / 2:
         ticks.append(depth)
     return [1, *ticks] if step > 2 else ticks
+
+
+def log_axis(axes: Axes, side: str, limits: tuple[float, float]) -> None:
+    """Make the `x` or `y` axis logarithmic, with plain numbers: 1, 2, 5, 10 on a short one."""
+    axes.set(**{f"{side}scale": "log", f"{side}lim": limits})
+    steps = (1.0,) if limits[1] > 100 * limits[0] else (1.0, 2.0, 5.0)
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def short_name(name: str, width: int, lines: int = 2) -> str:

@@ -19,6 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mimprobe.errors import OptionError
+from mimprobe.figures.heads import LABELS
 from mimprobe.figures.palette import Style, kinds_of, model_styles
 from mimprobe.figures.panels import (
     PAGE_INCHES,
@@ -61,19 +62,39 @@ def cka(
         UnknownNameError: the table has no such model.
         OptionError: the table is empty, or the axes are not as many as the models.
     """
-    rows = metric_rows(table, "cka", models, of="other_model")
+    return pair_maps(table, metric="cka", models=models, styles=styles, axes=axes, figure=figure)
+
+
+def mutual_neighbours(
+    table: pd.DataFrame, *, models: Sequence[str] | None = None,
+    styles: Mapping[str, Style] | None = None, axes: AxesLike | None = None,
+    figure: Figure | None = None,
+) -> list[Axes]:  # fmt: skip
+    """Draw the neighbours shared by the layers of each model; see `cka` for the rest."""
+    return pair_maps(
+        table, metric="mutual_neighbours", models=models, styles=styles, axes=axes, figure=figure
+    )
+
+
+def pair_maps(
+    table: pd.DataFrame, *, metric: str, models: Sequence[str] | None = None,
+    styles: Mapping[str, Style] | None = None, axes: AxesLike | None = None,
+    figure: Figure | None = None,
+) -> list[Axes]:  # fmt: skip
+    """Draw a metric between the layers of each model; see `cka` for the rest."""
+    rows = metric_rows(table, metric, models, of="other_model")
     looks = model_styles(table) if styles is None else styles
     names, kinds = models_of(rows, models), kinds_of(rows)
     with drawing():
         panels = panel_grid(len(names), square=True, axes=axes, figure=figure)
-        maps = [_matrix(rows, name, name) for name in names]
+        maps = [_matrix(rows, name, name, LABELS[metric]) for name in names]
         for panel, name, values in zip(panels, names, maps, strict=True):
             _draw_map(panel, values)
             title_panel(panel, name, kinds[name], looks[name])
             first_column, lowest = is_outer(panel)
             panel.set_xlabel("layer" if lowest else "")
             panel.set_ylabel("layer" if first_column else "")
-        _add_bar(panels, maps, None)
+        _add_bar(panels, maps, None, LABELS[metric])
     return panels
 
 
@@ -95,22 +116,35 @@ def cka_between(
         OptionError: the table is empty, there are fewer than two models, or the axes are not as
             many as the pairs.
     """
-    rows = metric_rows(table, "cka", models, of="other_model")
+    return pair_maps_between(
+        table, metric="cka", models=models, styles=styles, axes=axes, figure=figure
+    )
+
+
+def pair_maps_between(
+    table: pd.DataFrame, *, metric: str, models: Sequence[str] | None = None,
+    styles: Mapping[str, Style] | None = None, axes: AxesLike | None = None,
+    figure: Figure | None = None,
+) -> list[Axes]:  # fmt: skip
+    """Draw a metric between the layers of every two models; see `cka_between` for the rest."""
+    rows = metric_rows(table, metric, models, of="other_model")
     looks = model_styles(table) if styles is None else styles
     names = models_of(rows, models)
     pairs = sorted(combinations(names, 2), key=lambda pair: names.index(pair[1]))
     if not pairs:
-        raise OptionError("CKA between models needs two models; see 'cka' for one")
+        raise OptionError(
+            f"{LABELS[metric]} between models needs two models; see '{metric}' for one"
+        )
     with drawing():
         if axes is None:
             panels, corner = _stairs(len(names) - 1, figure)
         else:
             panels, corner = given_axes(axes, len(pairs)), None
-        maps = [_matrix(rows, up, across) for across, up in pairs]
+        maps = [_matrix(rows, up, across, LABELS[metric]) for across, up in pairs]
         for panel, (across, up), values in zip(panels, pairs, maps, strict=True):
             _draw_map(panel, values)
             _label_pair(panel, across, up, looks)
-        _add_bar(panels, maps, corner)
+        _add_bar(panels, maps, corner, LABELS[metric])
     return panels
 
 
@@ -128,11 +162,11 @@ def _stairs(steps: int, figure: Figure | None) -> tuple[list[Axes], Axes | None]
     return panels, corner
 
 
-def _matrix(rows: pd.DataFrame, up: str, across: str) -> Matrix:
+def _matrix(rows: pd.DataFrame, up: str, across: str, label: str) -> Matrix:
     """Give the values with layers of `up` as rows and those of `across` as columns."""
     pair = rows[(rows["model"] == up) & (rows["other_model"] == across)]
     if pair.empty:
-        raise OptionError(f"the table has no CKA between {up!r} and {across!r}")
+        raise OptionError(f"the table has no {label} between {up!r} and {across!r}")
     values = pair.pivot_table(index="layer", columns="other_layer", values="value", dropna=False)
     return values.to_numpy(dtype=float)
 
@@ -163,7 +197,9 @@ def _label_pair(axes: Axes, across: str, up: str, looks: Mapping[str, Style]) ->
         axes.spines[side].set(visible=True, color=looks[model].color, linewidth=3)
 
 
-def _add_bar(panels: Sequence[Axes], maps: Sequence[Matrix], corner: Axes | None) -> None:
+def _add_bar(
+    panels: Sequence[Axes], maps: Sequence[Matrix], corner: Axes | None, label: str
+) -> None:
     """Add the one colour bar, in the corner of a staircase or else at the right.
 
     Arrows at its ends say that values lie beyond.
@@ -174,10 +210,10 @@ def _add_bar(panels: Sequence[Axes], maps: Sequence[Matrix], corner: Axes | None
     colors, figure = ScalarMappable(Normalize(0, 1), COLORMAP), panels[0].figure
     if corner is None:
         bar = figure.colorbar(
-            colors, ax=panels, extend=extend, label="CKA",
+            colors, ax=panels, extend=extend, label=label,
             fraction=0.05, pad=0.02, aspect=20, shrink=0.7,
         )  # fmt: skip
     else:
         place = corner.inset_axes((0.1, 0.6, 0.85, 0.08))
-        bar = figure.colorbar(colors, cax=place, extend=extend, label="CKA", location="top")
+        bar = figure.colorbar(colors, cax=place, extend=extend, label=label, location="top")
     bar.outline.set_visible(False)

@@ -20,7 +20,6 @@ from mimprobe.loop.progress_file import ProgressFile, same_run
 from mimprobe.loop.showing import Showing
 from mimprobe.loop.tally import Tally
 from mimprobe.loop.workers import batch_bytes, worker_count
-from mimprobe.measures.similarity import LEAST_IMAGES
 from mimprobe.models.sites import layout
 from mimprobe.tables import Result, holds_progress, join_per_image, remove_progress
 from mimprobe.zoo.lineup import line_up
@@ -45,6 +44,7 @@ def probe(
     images: Images,
     *,
     analyzers: Sequence[str | Analyzer] | None = None,
+    settings: Sequence[Analyzer] = (),
     transform: Callable[[Image.Image], Tensor] | None = None,
     kinds: Mapping[str, str] | None = None,
     batch_size: int = 32,
@@ -70,6 +70,8 @@ def probe(
         images: what to show them.
         analyzers: names out of `ANALYZERS`, or analyzers with settings of their own; all by
             default.
+        settings: analyzers with settings of their own, such as `Cka(tokens="flattened")`, which
+            stand in for those of the same name.
         transform: PIL image to (3, height, width) tensor, for modules that bring none.
         kinds: how each model was trained, by name, where its card does not say: `mim`,
             `contrastive`, `supervised`, `distilled`, `untrained`.
@@ -105,12 +107,11 @@ def probe(
         raise OptionError("resume=True needs progress_in, the folder to resume from")
     with processes() as group:
         place = group.device(device)
-        tools, notes = make_analyzers(analyzers), []
+        tools = make_analyzers(analyzers, settings)
+        notes: list[str] = []
         image_set = open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
-        if analyzers is None and len(image_set) < LEAST_IMAGES:
-            tools = [tool for tool in tools if tool.name != "cka"]
-            there = f"it needs {LEAST_IMAGES} images, here are {len(image_set)}"
-            notes.append(f"CKA is left out: {there}.")
+        if analyzers is None:
+            tools, notes = _with_enough(tools, len(image_set))
         lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
         places = {model.name: layout(model.module) for model in lineup}
         tally = Tally(tools, places, image_set, batch_size, notes)
@@ -134,6 +135,14 @@ def probe(
             "command": command, "seed": seed, "device": str(place), "workers": workers,
         }  # fmt: skip
         return group.share(lambda: _result(tally, lineup, circumstances))
+
+
+def _with_enough(tools: Sequence[Analyzer], images: int) -> tuple[list[Analyzer], list[str]]:
+    """Leave out the analyzers that need more images, and say so."""
+    short = [tool for tool in tools if tool.least_images > images]
+    needs = ", ".join(f"{tool.name} needs {tool.least_images}" for tool in short)
+    notes = [f"Left out, with too few images ({images}): {needs}."] if short else []
+    return [tool for tool in tools if tool not in short], notes
 
 
 def _begin(progress: ProgressFile, tally: Tally, group: Processes, *, resume: bool) -> None:

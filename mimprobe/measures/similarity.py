@@ -39,7 +39,7 @@ def hsic(
         OptionError: fewer than 4 images, or matrices of different sizes.
     """
     n = _same_images(len(x_gram), len(y_gram))
-    return (_u_centred(x_gram) * _u_centred(y_gram)).sum() / (n * (n - 3))
+    return (u_centred(x_gram) * u_centred(y_gram)).sum() / (n * (n - 3))
 
 
 def linear_cka(x: Pooled, y: Float[Tensor, "other other_feature"]) -> Float64[Tensor, ""]:
@@ -55,7 +55,7 @@ def linear_cka(x: Pooled, y: Float[Tensor, "other other_feature"]) -> Float64[Te
     x, y = x.detach().double() - row_constant(x), y.detach().double() - row_constant(y)
     widths = x.shape[1], y.shape[1]
     if n * sum(widths) <= widths[0] ** 2 + widths[1] ** 2 + widths[0] * widths[1]:
-        x_centred, y_centred = _u_centred(x @ x.T), _u_centred(y @ y.T)
+        x_centred, y_centred = u_centred(x @ x.T), u_centred(y @ y.T)
         pairs = [(x_centred, y_centred), (x_centred, x_centred), (y_centred, y_centred)]
         both, own_x, own_y = (torch.sum(a * b) for a, b in pairs)
     else:
@@ -75,7 +75,7 @@ def hsic_from_totals(
     Raises:
         OptionError: fewer than 4 images.
     """
-    _require_images(n)
+    require_images(n)
     product = x_total * y_total / ((n - 1) * (n - 2))
     return (trace + product - 2 / (n - 2) * middle) / (n * (n - 3))
 
@@ -115,7 +115,7 @@ def _hsic_of_features(
     )
 
 
-def _u_centred(gram: Float[Tensor, "image image"]) -> Float64[Tensor, "image image"]:
+def u_centred(gram: Float[Tensor, "image image"]) -> Float64[Tensor, "image image"]:
     """Subtract row and column means such that every row sums to zero off the diagonal."""
     n = len(gram)
     wide = gram.detach().double().clone()
@@ -130,10 +130,15 @@ def _u_centred(gram: Float[Tensor, "image image"]) -> Float64[Tensor, "image ima
 def _same_images(n: int, other: int) -> int:
     if n != other:
         raise OptionError(f"features of {n} and of {other} images; both must be of the same images")
-    _require_images(n)
+    require_images(n)
     return n
 
 
-def _require_images(n: int) -> None:
+def require_images(n: int) -> None:
+    """Refuse what HSIC_1 cannot be estimated from.
+
+    Raises:
+        OptionError: fewer than 4 images.
+    """
     if n < LEAST_IMAGES:
         raise OptionError(f"CKA needs at least {LEAST_IMAGES} images, got {n}")

@@ -16,13 +16,16 @@ from matplotlib.figure import Figure
 
 from mimprobe.figures import (
     FIGURES,
+    LABELS,
     Style,
     attention_offset,
     attention_profile,
-    cka_between,
+    curve_panels,
     head_pairs,
     head_panels,
     layer_means,
+    pair_maps,
+    pair_maps_between,
 )
 
 PNG_DPI = 200
@@ -62,11 +65,14 @@ def plates_of(name: str, table: pd.DataFrame, styles: Mapping[str, Style]) -> li
         return []
     if name in _PLATES:
         return list(_PLATES[name](table, styles))
-    return [
-        plate
-        for metric in dict.fromkeys(table["metric"])
-        for plate in _head_plates(table, str(metric), styles)
-    ]
+    metrics = [str(metric) for metric in dict.fromkeys(table["metric"])]
+    if "other_model" in table:
+        draw = _similarity_plates
+    elif table["head"].isna().all():
+        draw = _layer_plates
+    else:
+        draw = _head_plates
+    return [plate for metric in metrics for plate in draw(table, metric, styles)]
 
 
 def _head_plates(table: pd.DataFrame, metric: str, styles: Mapping[str, Style]) -> Iterator[Plate]:
@@ -101,19 +107,39 @@ def _same_keys(table: pd.DataFrame) -> bool:
     return bool(keys.max() - keys.min() < NOTHING * keys.mean())
 
 
-def _similarity_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
-    within = FIGURES["cka"]
+def _layer_plates(table: pd.DataFrame, metric: str, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    """Give the values of layers in one panel, or their curves by model."""
+    rows = table[table["metric"] == metric]
+    if "at" in rows and rows["at"].notna().any():
+        yield Plate(
+            metric,
+            "A curve for each layer, the first dark and the last light.",
+            lambda figure: curve_panels(table, metric=metric, styles=styles, figure=figure),
+        )
+        return
     yield Plate(
-        "cka",
-        "CKA between the layers of each model.",
-        lambda figure: within(table, styles=styles, figure=figure),
+        metric,
+        "One point for each layer.",
+        lambda figure: layer_means(table, metric=metric, styles=styles, figure=figure),
+    )
+
+
+def _similarity_plates(
+    table: pd.DataFrame, metric: str, styles: Mapping[str, Style]
+) -> Iterator[Plate]:
+    """Give the layers of each model against each other, then those of every two models."""
+    label = LABELS[metric][:1].upper() + LABELS[metric][1:]
+    yield Plate(
+        metric,
+        f"{label} between the layers of each model.",
+        lambda figure: pair_maps(table, metric=metric, styles=styles, figure=figure),
     )
     if table["model"].nunique() > 1:
         yield Plate(
-            "cka_between",
-            "CKA between the layers of two models, a panel for each pair: one model upwards, the "
-            "other to the right.",
-            lambda figure: cka_between(table, styles=styles, figure=figure),
+            f"{metric}_between",
+            f"{label} between the layers of two models, a panel for each pair: one model upwards, "
+            "the other to the right.",
+            lambda figure: pair_maps_between(table, metric=metric, styles=styles, figure=figure),
         )
 
 
@@ -156,7 +182,6 @@ _PLATES: Mapping[str, Callable[[pd.DataFrame, Mapping[str, Style]], Iterator[Pla
     "attention_offset": _offset_plates,
     "attention_profile": _profile_plates,
     "head_pairs": _pair_plates,
-    "cka": _similarity_plates,
 }
 """Tables whose figures are not dots for heads."""
 

@@ -25,6 +25,11 @@ TITLES = {
     "head_pairs": "Pairs of heads",
     "prefix_mass": "Attention on prefix tokens",
     "cka": "Similarity of layers (CKA)",
+    "mutual_neighbours": "Shared nearest neighbours",
+    "effective_rank": "Effective rank",
+    "token_similarity": "Similarity of patch tokens",
+    "high_frequency": "High spatial frequencies",
+    "feature_norm": "Norms and massive activations",
 }
 
 READINGS = {
@@ -84,6 +89,35 @@ READINGS = {
         "A bright block is a run of layers that change the representation little; between two "
         "models, a bright diagonal means that they agree depth by depth.",
     ),
+    "mutual_neighbours": (
+        "Each cell compares two layers: the share of an image's nearest neighbours that both "
+        "layers have in common, averaged over images.",
+        "It looks only at which images lie close together, so two layers can agree here and differ "
+        "in CKA, which far images dominate.",
+    ),
+    "effective_rank": (
+        "How many directions the features of the images fill: about 1 where all images differ "
+        "along one line, and at most the number of images or of features.",
+        "The curves show the singular values behind it: a steep fall is a representation with few "
+        "directions that count.",
+    ),
+    "token_similarity": (
+        "The mean cosine similarity of two patches of one image: 1 where a layer gives every patch "
+        "the same features, 0 where they point in unrelated directions.",
+        "A line that climbs towards 1 is over-smoothing: the place of things in the image is lost.",
+    ),
+    "high_frequency": (
+        "The amplitude of the highest spatial frequency over the patch grid, beside that of "
+        "frequency zero, on a logarithmic scale: low where features vary slowly over the image.",
+        "A falling line is a network whose layers blur, a rising one a network whose layers pick "
+        "out detail; the curves show all frequencies between.",
+    ),
+    "feature_norm": (
+        "The length of the patch tokens after each layer, and how far the largest activation of an "
+        "image exceeds its median one.",
+        "A ratio in the hundreds or thousands tells of massive activations: single values that act "
+        "as constants and dominate any similarity that is not centred.",
+    ),
 }  # fmt: skip
 """Two sentences on how to read the figures of a table."""
 
@@ -123,8 +157,23 @@ def facts_of(name: str, result: Result) -> list[tuple[str, str]]:
         policy = str(described["prefix"])
         facts.append(("Prefix tokens", f"{policy}: {POLICIES.get(policy, 'see the manifest')}"))
     if "tokens" in described:
-        tokens = {"mean": "mean of the patch tokens", "cls": "class token"}
+        tokens = {
+            "mean": "mean of the patch tokens", "cls": "class token",
+            "flattened": f"none: all patch tokens, in batches of {described.get('batch')} images",
+        }  # fmt: skip
         facts.append(("Pooling", tokens.get(described["tokens"], str(described["tokens"]))))
+    if "stage" in described:
+        facts.append(
+            ("Layers", f"of networks with stages, those of stage {described['stage'] + 1}")
+        )
+    if described.get("images_left_out"):
+        facts.append(
+            ("Left out", f"{described['images_left_out']} images, in a batch of fewer than 4")
+        )
+    if "chance" in described:
+        facts.append(("By chance", f"{described['chance']:.2g} for k = {described['k']}"))
+    if "memory" in described:
+        facts.append(("Memory", str(described["memory"])))
     if len(result[name]):
         facts.append(("Intervals", interval_of(result[name])))
     return facts
@@ -148,8 +197,12 @@ def interval_of(table: pd.DataFrame) -> str:
         return "no standard errors: they need at least two images"
     if "row_offset" in table:
         return "standard errors over images, in the CSV file"
+    jackknife = table["std"].isna().all()
+    how = "by jackknife over groups of images" if jackknife else "over images"
     if "other_model" in table:
-        return "standard errors by jackknife over groups of images, in the CSV file"
+        return f"standard errors {how}, in the CSV file"
+    if jackknife:
+        return f"bands are the value \N{PLUS-MINUS SIGN} 1.96 standard errors {how}"
     return (
         "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors; with many images "
         "a band is narrower than its line"
@@ -157,12 +210,16 @@ def interval_of(table: pd.DataFrame) -> str:
 
 
 def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
-    """Give the numbers behind the figures: layer means by model, or mean CKA by pair of models."""
+    """Give the numbers behind the figures: of layers by model, or their mean by pair of models."""
     if table.empty:
         return []
-    if name == "cka":
+    if "other_model" in table:
+        what = LABELS.get(name, name)
         return [
-            ("Mean CKA over pairs of layers; within a model, of different layers", _pairs(table))
+            (
+                f"Mean {what} over pairs of layers; within a model, of different layers",
+                _pairs(table),
+            )
         ]
     if name == "attention_profile":
         return [
@@ -171,9 +228,10 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
         ]
     if name == "attention_offset" or "head" not in table:
         return []
+    singles = table[table["at"].isna()] if "at" in table else table
     return [
         (f"Layer means: {LABELS.get(str(metric), str(metric))}", _layers(rows))
-        for metric, rows in table.groupby("metric", sort=False)
+        for metric, rows in singles.groupby("metric", sort=False)
     ]
 
 
@@ -217,7 +275,8 @@ def _alike(table: pd.DataFrame, up: str, across: str) -> str:
 
 def remarks_of(name: str, result: Result) -> list[str]:
     """Say which models a table lacks, and why; and what windowed models add to it."""
-    if "head" not in result[name].columns:
+    table = result[name]
+    if "head" not in table or (len(table) and table["head"].isna().all()):
         return []
     present = set(result[name]["model"])
     models: Sequence[Mapping[str, Any]] = result.manifest.get("models", [])

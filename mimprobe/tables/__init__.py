@@ -24,6 +24,7 @@ from mimprobe.tables.result import (
     read_result,
 )
 from mimprobe.tables.schema import (
+    CURVE_COLUMNS,
     HEAD_COLUMNS,
     HEAD_PAIR_COLUMNS,
     KINDS,
@@ -37,6 +38,7 @@ from mimprobe.tables.schema import (
 )
 
 __all__ = [
+    "CURVE_COLUMNS",
     "FORMAT",
     "HEAD_COLUMNS",
     "HEAD_PAIR_COLUMNS",
@@ -46,8 +48,8 @@ __all__ = [
     "PAIR_COLUMNS",
     "PER_IMAGE_KEYS",
     "PER_IMAGE_NAME",
-    "PROGRESS_FOLDER",
     "PROFILE_COLUMNS",
+    "PROGRESS_FOLDER",
     "TEXT_COLUMNS",
     "PerImageValues",
     "Result",

@@ -35,11 +35,18 @@ images, `std` the standard deviation over images, `se` its standard error, `n` t
 a value. `layer` counts from 0 in execution order.
 """
 
+CURVE_COLUMNS = (*HEAD_COLUMNS, "at")
+"""Metrics of layers, some of which are curves.
+
+`at` is where on its curve a value stands (a frequency as a share of the highest, the index of a
+singular value from 1); empty for a value that is no point on a curve. `head` is empty.
+"""
+
 PAIR_COLUMNS = (
     "model", "kind", "site", "layer", "other_model", "other_kind", "other_site", "other_layer",
     "metric", "unit", "value", "std", "se", "n", "note",
 )  # fmt: skip
-"""A set-level metric between two layers: `std` is empty, `se` is a jackknife over image groups.
+"""A metric between two layers. Of a set-level metric `std` is empty, `se` a jackknife over groups.
 
 Both orders of a pair are present, so that a heat map is one pivot. `note` says why `se` is empty.
 """

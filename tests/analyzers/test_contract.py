@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from feeding import IMAGES, assert_same, feed, hsic
 
 from mimprobe.analyzers import ANALYZERS, Cka, HeadKL, make_analyzers
 from mimprobe.analyzers.view import AttentionView, views
@@ -16,7 +17,6 @@ from mimprobe.hooks import AttentionSeen, FeaturesSeen, capture
 from mimprobe.models.geometry import Geometry
 from mimprobe.models.sites import layout
 
-IMAGES = 12
 KINDS = {"plain": "mim", "windows": "supervised"}
 
 
@@ -45,38 +45,9 @@ def pixels():
     }
 
 
-def feed(analyzer, networks, pixels, batches, total=IMAGES):
-    """Show batches of image numbers to an analyzer, through real hooks."""
-    places = {name: layout(model) for name, model in networks.items()}
-    analyzer.begin(places, total)
-    for batch in batches:
-        measured = {}
-        for name, model in networks.items():
-            wanted = analyzer.sites(places[name])
-
-            def reduce(seen):
-                pieces = [analyzer.measure(view) for view in views(seen)]
-                return {key: torch.cat([piece[key] for piece in pieces]) for key in pieces[0]}
-
-            with torch.inference_mode(), capture(model, wanted, reduce=reduce) as captured:
-                model(pixels[name][batch])
-            measured[name] = dict(captured)
-        analyzer.add(batch, measured)
-    return analyzer
-
-
 def looks_at_features(analyzer):
     places = layout(timm.create_model("test_vit"))
     return set(analyzer.sites(places)) <= set(places.feature_sites)
-
-
-def assert_same(one, other, rtol=2e-5, atol=1e-7):
-    keys = [column for column in one if one[column].dtype.kind not in "f"]
-    pd.testing.assert_frame_equal(one[keys], other[keys])
-    for column in ("value", "std", "se"):
-        np.testing.assert_allclose(
-            one[column].to_numpy(float), other[column].to_numpy(float), rtol=rtol, atol=atol
-        )
 
 
 @pytest.fixture(params=sorted(ANALYZERS))
@@ -159,13 +130,13 @@ def test_a_restored_state_goes_on_as_if_nothing_had_happened(
 
 
 def test_a_state_can_be_restored_twice_and_over_other_images(make, networks, pixels, tmp_path):
-    tool = feed(make(), networks, pixels, [[0, 1, 2, 3, 4]])
+    tool = feed(make(), networks, pixels, [[0, 1, 2, 3, 4, 5, 6, 7, 8]])
     state = through_a_file(tool.state(), tmp_path / "state")
     for _ in range(2):
-        other = feed(make(), networks, pixels, [[7, 8]])
+        other = feed(make(), networks, pixels, [[10, 11]])
         other.restore(state)
-        show(other, networks, pixels, [[8, 7]])
-    show(tool, networks, pixels, [[8, 7]])
+        show(other, networks, pixels, [[11, 10, 9]])
+    show(tool, networks, pixels, [[11, 10, 9]])
     pd.testing.assert_frame_equal(other.table(KINDS), tool.table(KINDS), check_exact=True)
 
 
@@ -333,20 +304,6 @@ def test_cka_by_hand(networks, pixels):
     assert found["value"].item() == pytest.approx(expected, rel=1e-4)
     same = table.query("model == other_model and layer == other_layer")
     np.testing.assert_allclose(same["value"], 1, rtol=1e-9)
-
-
-def hsic(x, y):
-    """Song et al. 2012, with explicit index sums."""
-    n = len(x)
-    k, m = x @ x.T, y @ y.T
-    np.fill_diagonal(k, 0)
-    np.fill_diagonal(m, 0)
-    ones = np.ones(n)
-    return (
-        np.trace(k @ m)
-        + (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
-        - 2 / (n - 2) * (ones @ k @ m @ ones)
-    ) / (n * (n - 3))
 
 
 def test_names():

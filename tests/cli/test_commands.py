@@ -91,9 +91,22 @@ def test_pretrain_gives_a_model_for_compare(mimprobe, photos, tmp_path):
     assert compared.status == 0, compared.err
 
 
+def test_cka_has_its_own_options(mimprobe, photos, tmp_path):
+    out = tmp_path / "out"
+    options = ("--analyzers", "cka", "--cka-tokens", "flattened", "--cka-stage", 2)
+    models = ("random:resnet10t", "simmim-tiny40")
+    outcome = mimprobe("probe", *models, "--images", photos, "-o", out, *options)
+    assert outcome.status == 0, outcome.err
+    described = json.loads((out / "manifest.json").read_text())["analyzers"]["cka"]
+    assert (described["tokens"], described["stage"], described["batch"]) == ("flattened", 1, 64)
+    sites = {line.split(",")[2] for line in (out / "cka.csv").read_text().splitlines()[1:]}
+    assert sites == {"stages.1.blocks.0.out", *(f"blocks.{layer}.out" for layer in range(12))}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"--cka-stage": "9", "models": ["random:resnet10t"]}, ["has no stage 9; its stages"]),
         ({"models": ["simmim-tiny4"]}, ["unknown model 'simmim-tiny4'; did you mean"]),
         ({"models": ["random:resnet5"]}, ["unknown timm model 'resnet5'; did you mean"]),
         ({"models": ["none.pth"]}, ["none.pth"]),

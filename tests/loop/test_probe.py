@@ -10,6 +10,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 import mimprobe
+from mimprobe.analyzers import Cka
 from mimprobe.errors import ImageError, NonFiniteError, OptionError, UnknownNameError
 from mimprobe.tables import read_result
 
@@ -46,7 +47,7 @@ def folder(pictures, tmp_path):
 def test_a_module_in_memory_with_a_transform(network, pictures):
     """The first thing that people try in a notebook."""
     result = mimprobe.probe({"mine": network}, pictures, transform=prepare(32), device="cpu")
-    assert set(result) == set(mimprobe.ANALYZERS)
+    assert set(result) == set(mimprobe.ANALYZERS) - {"mutual_neighbours"}
     assert (result["attention_distance"]["n"] == 7).all()
     assert len(result["attention_distance"]) == 2 * (3 + 1)
     assert "mine" in result._repr_html_()
@@ -119,19 +120,41 @@ def test_written_and_read_back(network, folder, tmp_path):
     assert len(manifest["models"][0]["sha256"]) == 64
     np.testing.assert_array_equal(again.per_image.values, result.per_image.values)
     columns = again.per_image.columns
-    assert len(columns) == sum(len(t) for name, t in result.items() if name != "cka")
+    by_image = [table for name, table in result.items() if name not in ("cka", "effective_rank")]
+    points = [table["at"].notna().sum() for table in by_image if "at" in table]
+    assert len(columns) == sum(map(len, by_image)) - sum(points)
     assert set(columns["metric"]) >= {"head_kl", "prefix_mass"}
 
 
-def test_fewer_than_four_images_leave_cka_out_and_say_so(network, pictures):
+def test_too_few_images_leave_analyzers_out_and_say_so(network, pictures):
     result = mimprobe.probe({"m": network}, pictures[:1], transform=prepare(32), device="cpu")
     assert "cka" not in result
-    assert result.manifest["notes"] == ["CKA is left out: it needs 4 images, here are 1."]
+    assert result.manifest["notes"] == [
+        "Left out, with too few images (1): cka needs 4, mutual_neighbours needs 12, "
+        "effective_rank needs 4."
+    ]
     assert result["head_kl"]["se"].isna().all()
     with pytest.raises(OptionError, match="cka needs at least 4 images, here are 1"):
         mimprobe.probe(
             {"m": network}, pictures[:1], transform=prepare(32), analyzers=["cka"], device="cpu"
         )
+    with pytest.raises(OptionError, match="mutual_neighbours needs at least 12 images, here are 7"):
+        mimprobe.probe(
+            {"m": network}, pictures, transform=prepare(32), analyzers=["mutual_neighbours"],
+            device="cpu",
+        )  # fmt: skip
+
+
+def test_settings_stand_in_for_the_analyzer_of_the_same_name(network, pictures):
+    own = Cka(tokens="flattened", batch=4)
+    result = mimprobe.probe(
+        {"m": network}, pictures, transform=prepare(32), settings=[own], device="cpu"
+    )
+    described = result.manifest["analyzers"]["cka"]
+    assert (described["tokens"], described["batch"]) == ("flattened", 4)
+    assert described["images_left_out"] == 3
+    assert (result["cka"]["n"] == 4).all()
+    assert "head_kl" in result
 
 
 def test_bad_images_are_skipped_for_all_models_and_recorded(network, folder):
