@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from mimprobe.analyzers.analyzer import Measured
 from mimprobe.analyzers.view import POOLINGS, View, features_of
@@ -45,6 +48,7 @@ class Cka:
         self.tokens, self.budget_bytes = tokens, budget_bytes
         self._places: tuple[Place, ...] = ()
         self._images = 0
+        self._alike: dict[str, list[float]] = {}
         self._stream: Any = None  # CkaFeatures or CkaSums, once the widths are known
 
     def sites(self, places: Layout) -> tuple[str, ...]:
@@ -68,7 +72,7 @@ class Cka:
                 f"cka needs at least {LEAST_IMAGES} images, here are {n_images}; show more images, "
                 "or choose other analyzers"
             )
-        self._images, self._stream = n_images, None
+        self._images, self._stream, self._alike = n_images, None, {}
         self._places = tuple(
             Place(model, site, place[site].layer)
             for model, place in places.items()
@@ -107,6 +111,7 @@ class Cka:
         if self._stream is None:
             return pd.DataFrame(columns=list(PAIR_COLUMNS))
         matrix = self._stream.cka()
+        self._alike = {} if matrix.without is None else self._means_without(matrix.without)
         pairs = list(itertools.product(self._places, repeat=2))
         frame = pd.DataFrame(
             {
@@ -130,8 +135,21 @@ class Cka:
         return frame[list(PAIR_COLUMNS)]
 
     def describe(self) -> dict[str, Any]:
-        """Definition, unit and tokens."""
-        return {"definition": self.definition, "units": {"cka": "1"}, "tokens": self.tokens}
+        """Definition, unit and tokens, and what the error of a model's mean CKA follows from."""
+        return {
+            "definition": self.definition, "units": {"cka": "1"}, "tokens": self.tokens,
+            "alike": self._alike,
+        }  # fmt: skip
+
+    def _means_without(self, left: Float64[Tensor, "group site site"]) -> dict[str, list[float]]:
+        """By model, its mean CKA of two different layers without each jackknife group."""
+        means = {}
+        for model in dict.fromkeys(place.model for place in self._places):
+            own = [at for at, place in enumerate(self._places) if place.model == model]
+            one, other = torch.combinations(torch.tensor(own)).unbind(1)
+            if len(own) > 1:
+                means[model] = left[:, one, other].mean(1).tolist()
+        return means
 
 
 def _key(place: Place) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from mimprobe.figures import LABELS
-from mimprobe.report.alikeness import models_alike
-from mimprobe.report.estimates import INTERVAL, Estimate
+from mimprobe.claims.alikeness import models_alike
+from mimprobe.claims.estimates import INTERVAL, Estimate
 from mimprobe.report.wording import amount, listed
 from mimprobe.tables import Result
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from mimprobe.figures import Style
-from mimprobe.report.estimates import Estimate, ImageVector, estimate
+from mimprobe.claims.estimates import Estimate, ImageVector, estimate
 from mimprobe.report.wording import amount, listed, named, value_of
 
 MOST_LISTED = 4

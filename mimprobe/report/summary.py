@@ -11,9 +11,9 @@ from itertools import combinations
 import pandas as pd
 from markupsafe import Markup
 
-from mimprobe.report.alikeness import last_layers_alike, layers_alike
-from mimprobe.report.estimates import Estimate, ImageVector, estimate
-from mimprobe.report.quantities import (
+from mimprobe.claims.alikeness import last_layers_alike, layers_alike
+from mimprobe.claims.estimates import Estimate, ImageVector, estimate
+from mimprobe.claims.quantities import (
     all_layers,
     end_layers,
     first_half,

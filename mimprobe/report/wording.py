@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from mimprobe.figures import Style
-from mimprobe.report.estimates import Estimate
+from mimprobe.claims.estimates import Estimate
 
 MOST_DECIMALS = 6
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from mimprobe.figures import Style
-from mimprobe.report.estimates import Estimate
+from mimprobe.claims.estimates import Estimate
 from mimprobe.report.wording import (
     amount,
     breakable,

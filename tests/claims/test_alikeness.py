@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import Spec, make_result
 
-from mimprobe.report.alikeness import last_layers_alike, layers_alike, models_alike
+from mimprobe.claims.alikeness import last_layers_alike, layers_alike, models_alike
 
 SPECS = (Spec("a", depth=3, heads=2), Spec("b", depth=2, heads=2))
 

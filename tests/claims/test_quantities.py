@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import per_image_of
 
-from mimprobe.report.quantities import (
+from mimprobe.claims.quantities import (
     all_layers,
     end_layers,
     first_half,

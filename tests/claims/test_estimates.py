@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mimprobe.report.estimates import Estimate, estimate
+from mimprobe.claims.estimates import Estimate, estimate
 
 
 @given(arrays(float, st.integers(2, 30), elements=st.floats(-1e6, 1e6)))
