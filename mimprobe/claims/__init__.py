@@ -7,7 +7,7 @@ Definitions: "Revealing the Dark Secrets of Masked Image Modeling" (Xie et al., 
 The unit is the image: a verdict is about these checkpoints, not about ways of training.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
@@ -50,7 +50,7 @@ def evaluate_claims(result: Result) -> list[Verdict]:
     return [verdict for _, judge in CLAIMS.values() for verdict in judge(evidence)]
 
 
-def claims_table(verdicts: list[Verdict]) -> pd.DataFrame:
+def claims_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Write verdicts as a tidy table, a row for each of their parts."""
     rows = [
         (

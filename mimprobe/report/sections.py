@@ -11,7 +11,7 @@ import pandas as pd
 
 from mimprobe.figures import LABELS
 from mimprobe.claims.alikeness import models_alike
-from mimprobe.claims.estimates import INTERVAL, Estimate
+from mimprobe.claims.estimates import INTERVAL, within
 from mimprobe.report.wording import amount, listed
 from mimprobe.tables import Result
 
@@ -155,7 +155,7 @@ def _layers(rows: pd.DataFrame) -> Numbers:
 
 
 def _cell(value: float, se: float) -> str:
-    return amount(Estimate(value, INTERVAL * se), "")
+    return amount(within(value, INTERVAL * se), "")
 
 
 def _pairs(table: pd.DataFrame) -> Numbers:
