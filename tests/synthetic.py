@@ -11,6 +11,7 @@ from mimprobe.tables import HEAD_COLUMNS, PAIR_COLUMNS, PER_IMAGE_KEYS, PerImage
 
 UNITS = {
     "attention_distance": "px",
+    "attention_distance_normalised": "1",
     "attention_entropy": "nats",
     "attention_entropy_normalised": "1",
     "head_kl": "nats",
@@ -19,7 +20,7 @@ UNITS = {
     "masked_mass": "1",
 }
 TABLES = {
-    "attention_distance": ("attention_distance",),
+    "attention_distance": ("attention_distance", "attention_distance_normalised"),
     "attention_entropy": ("attention_entropy", "attention_entropy_normalised"),
     "head_kl": ("head_kl",),
     "prefix_mass": ("prefix_mass", "padding_mass", "masked_mass"),
@@ -121,6 +122,7 @@ def _model_values(
         stride = 4 * 2 ** int(spec.site(layer, "").split(".")[1]) if spec.stages else 16
         made = {
             "attention_distance": share * (0.52 * (7 if spec.stages else spec.side) * stride),
+            "attention_distance_normalised": share,
             "attention_entropy": share**0.5 * np.log(keys),
             "attention_entropy_normalised": share**0.5,
             "head_kl": 6 * width**1.2 * (1 + share),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pandas as pd
 
 from mimprobe.claims import breadth, diversity, locality, resemblance
-from mimprobe.claims.differences import DIFFERENCE_COLUMNS, differences
+from mimprobe.claims.paired import DIFFERENCE_COLUMNS, differences
 from mimprobe.claims.evidence import Evidence
 from mimprobe.claims.verdicts import FAILS, HOLDS, UNDECIDED, Claim, Question, Verdict
 from mimprobe.tables import Result

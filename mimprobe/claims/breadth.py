@@ -13,7 +13,7 @@ from mimprobe.claims.verdicts import Claim, Question, Verdict
 CLAIM = Claim("breadth", "MIM attention stays both focused and broad", "attention_entropy")
 
 WIDER = Question(
-    quantity="spread of head entropies, last third of layers",
+    quantity="spread of head entropies, last third of layers, less the other model's",
     unit="nats",
     wanted="above",
     above="in the last third of the layers, the entropies of a layer's broadest and narrowest head "

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from mimprobe.claims.evidence import NAMES, Evidence
 from mimprobe.claims.quantities import first_half, last_three
-from mimprobe.claims.verdicts import Claim, Question, Verdict
+from mimprobe.claims.verdicts import Claim, Question, Side, Verdict
 
 CLAIM = Claim(
     "diversity", "Heads of supervised and contrastive models become alike at the end, MIM's do not",
@@ -35,6 +35,6 @@ def judge(evidence: Evidence) -> Iterator[Verdict]:
     if not models:
         yield CLAIM.missing(f"no {', '.join(NAMES.values())} model is among those compared")
     for model in models:
-        wanted = "above" if evidence.kind(model) == "mim" else "below"
+        wanted: Side = "above" if evidence.kind(model) == "mim" else "below"
         found = evidence.change("head_kl", first_half, last_three, model)
         yield CLAIM.judged((model,), CLAIM.part((model,), replace(FALLS, wanted=wanted), found))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from mimprobe.claims.estimates import Estimate, estimate
-from mimprobe.claims.intervals import Array, Layers, Quantity, bootstrap
+from mimprobe.claims.intervals import Quantity, bootstrap
 from mimprobe.claims.quantities import Part, heads_by_layer, layer_mean
 from mimprobe.claims.verdicts import Claim, Verdict
 from mimprobe.tables import PAIR_COLUMNS, Result
@@ -54,16 +54,13 @@ class Evidence:
             for other in supervised if not lacking else ():
                 yield judge(one, other)
 
-    def chosen(
-        self, quantity: Callable[[Layers], Array], metric: str, layers: Part, *models: str
-    ) -> Found:
+    def chosen(self, quantity: Quantity, metric: str, layers: Part, *models: str) -> Found:
         """Bootstrap what is chosen among heads: of one model, or of the first less the second."""
         heads = [heads_by_layer(self.values, model, metric, layers) for model in models]
         lacking = [model for model, found in zip(models, heads, strict=True) if not found]
         if lacking:
             return f"{' and '.join(lacking)} has no {metric} in this result"
-        return bootstrap(_difference(quantity) if len(models) == 2 else quantity, *heads,
-                         seed=self.seed)  # fmt: skip
+        return bootstrap(quantity, *heads, seed=self.seed)
 
     def change(self, metric: str, before: Part, after: Part, model: str) -> Found:
         """Estimate the mean over some layers less that over others, image by image."""
@@ -74,7 +71,3 @@ class Evidence:
         if model not in then:
             return f"{model} has too few layers"
         return estimate(then[model] - first[model])
-
-
-def _difference(quantity: Callable[[Layers], Array]) -> Quantity:
-    return lambda one, other: quantity(one) - quantity(other)

@@ -13,11 +13,12 @@ sees them (the numerical delta method, Hong & Li, Journal of Econometrics 206, 2
 
 With k near 0 every draw has the heads that all images chose; with k large, heads that the images
 hardly tell apart count as equal and the bias is taken off. Either is right in its own case, and
-between them the truth lies between them: the interval given here reaches over both. It covers at
-least 95 % in all of the cases of tests/claims/test_intervals.py, and is up to half as wide again as
-the first alone where all heads are equal, not wider where they are not.
+between them the truth lies between them: the interval given here reaches over both, for a difference over
+each choice for either model. It is up to half as wide again as the first alone where all heads are
+equal, and no wider where they are far apart.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -42,56 +43,92 @@ Array = npt.NDArray[np.float64]
 Layers = Sequence[Array]
 """By layer, values whose last axis counts the heads; the number of heads may differ."""
 
-Quantity = Callable[..., Array]
-"""One number for each draw, from the `Layers` of one or more models, each (draw, head)."""
+Quantity = Callable[[Layers], Array]
+"""One number for each draw, from a model's `Layers` of (draw, head)."""
 
 
-def bootstrap(quantity: Quantity, *models: Layers, seed: int) -> Estimate:
+def bootstrap(
+    quantity: Quantity, layers: Layers, other: Layers | None = None, *, seed: int
+) -> Estimate:
     """Estimate a quantity of the heads' means over images, with its 95 % interval.
 
-    All models' heads are drawn with the same images, so differences are paired. Deviations are
-    stretched by sqrt(n / (n - 1)) t / 1.96 for small n, as the variance of draws is short of the
-    first and normal quantiles of the second (Hesterberg, The American Statistician 69, 2015).
-
     Args:
-        quantity: of `Layers` of (draw, head), one argument for each model.
-        models: by layer, the values of (image, head); NaN where an image has none. Every head needs
+        quantity: of one model's layers.
+        layers: by layer, the values of (image, head); NaN where an image has none. Every head needs
             a value on some image.
+        other: of another model on the same images, whose quantity is subtracted; both are drawn
+            with the same images, so the difference is paired.
         seed: of the draws.
 
     Returns:
         The quantity of all images; `n` is the smallest number of images that a head has. Without
         interval below `LEAST_IMAGES`.
     """
-    values = np.concatenate([layer for model in models for layer in model], axis=1, dtype=float)
-    present = np.isfinite(values)
-    counts = present.sum(0)
-    means = np.where(present, values, 0).sum(0) / counts
-    n = int(counts.min())
-
-    def at(heads: Array) -> Array:
-        return quantity(*_parted(heads, models))
-
-    value = float(at(means[None])[0])
+    models = [layers] if other is None else [layers, other]
+    samples = [Sample(np.concatenate(model, axis=1, dtype=np.float64)) for model in models]
+    parted = [_parted(quantity, model) for model in models]
+    n = min(int(sample.counts.min()) for sample in samples)
+    values = [at(sample.means[None])[0] for at, sample in zip(parted, samples, strict=True)]
+    value = float(values[0] - sum(values[1:]))
     if n < LEAST_IMAGES:
         return Estimate(value, n=n)
-    moved = deviations(np.where(present, values - means, 0), present, seed)
-    moved *= [errors_of(int(k)) / INTERVAL * math.sqrt(k / (k - 1)) for k in counts]
-    ends = [
-        np.quantile((at(means + stretch * moved) - value) / stretch, (0.975, 0.025))
-        for stretch in STRETCHES
+    moved = [
+        stretched(at, sample.means, sample.deviations(seed))
+        for at, sample in zip(parted, samples, strict=True)
     ]
-    below, above = np.max(ends, axis=0)[0], np.min(ends, axis=0)[1]
-    return Estimate(value, float(value - below), float(value - above), n)
+    low, high = reaching_over(*moved)
+    return Estimate(value, value + float(low), value + float(high), n)
 
 
-def deviations(centred: Array, present: npt.NDArray[np.bool_], seed: int) -> Array:
-    """Give how far each draw's means lie from those of all images, (draw, column)."""
-    moved = []
-    for weights in drawn_images(len(centred), seed):
-        counts = weights @ present
-        moved.append(weights @ centred / np.maximum(counts, 1))
-    return np.concatenate(moved)
+class Sample:
+    """Heads of a model on some images, side by side: their means, and those of draws."""
+
+    def __init__(self, values: Array) -> None:
+        """Take the values of (image, column); NaN where an image has none."""
+        self._present = np.isfinite(values)
+        self.counts = self._present.sum(0)
+        self.means = np.where(self._present, values, 0).sum(0) / self.counts
+        self._centred = np.where(self._present, values - self.means, 0)
+
+    def deviations(self, seed: int) -> Array:
+        """Give how far each draw's means lie from those of all images, (draw, column).
+
+        Widened for few images by sqrt(n / (n - 1)) t / 1.96, since the variance of draws is short
+        of the first and normal quantiles of the second (Hesterberg, The American Statistician 69,
+        2015).
+        """
+        moved = [
+            weights @ self._centred / np.maximum(weights @ self._present, 1)
+            for weights in drawn_images(len(self._centred), seed)
+        ]
+        return np.concatenate(moved) * [widening(int(count)) for count in self.counts]
+
+
+def widening(n: int) -> float:
+    """Give the factor that makes quantiles of draws of `n` images those of Student's interval."""
+    return errors_of(n) / INTERVAL * math.sqrt(n / (n - 1))
+
+
+def stretched(at: Callable[[Array], Array], means: Array, moved: Array) -> list[Array]:
+    """Give D(k) of the module's derivation for each of `STRETCHES`, (draw, ...).
+
+    Args:
+        at: the quantity, (draw, ...), of means (draw, column).
+        means: of all images, (column,).
+        moved: how far the draws' means lie from those, (draw, column).
+    """
+    value = at(means[None])
+    return [(at(means + stretch * moved) - value) / stretch for stretch in STRETCHES]
+
+
+def reaching_over(one: Sequence[Array], other: Sequence[Array] | None = None) -> Array:
+    """Give the ends, less the estimate, of the interval that reaches over all stretches.
+
+    Of a difference each model has its own: the heads of one may be equal and the other's apart.
+    """
+    pairs = one if other is None else [a - b for a, b in itertools.product(one, other)]
+    ends = [-np.quantile(moved, (0.975, 0.025), axis=0) for moved in pairs]
+    return np.stack([np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]])
 
 
 def drawn_images(images: int, seed: int) -> Iterator[Array]:
@@ -100,13 +137,14 @@ def drawn_images(images: int, seed: int) -> Iterator[Array]:
     step = max(1, BLOCK // images)
     for start in range(0, DRAWS, step):
         draws = min(step, DRAWS - start)
-        places = generator.integers(images, size=(draws, images)) + images * np.arange(draws)[:, None]
+        places = (
+            generator.integers(images, size=(draws, images)) + images * np.arange(draws)[:, None]
+        )
         counts = np.bincount(places.ravel(), minlength=draws * images)
         yield counts.reshape(draws, images).astype(float)
 
 
-def _parted(heads: Array, models: Sequence[Layers]) -> list[list[Array]]:
-    """Cut (draw, column) back into models and layers."""
-    sizes = [layer.shape[1] for model in models for layer in model]
-    layers = iter(np.split(heads, np.cumsum(sizes)[:-1], axis=1))
-    return [[next(layers) for _ in model] for model in models]
+def _parted(quantity: Quantity, layers: Layers) -> Callable[[Array], Array]:
+    """Make a quantity of layers one of their columns, side by side."""
+    ends = np.cumsum([layer.shape[1] for layer in layers])[:-1]
+    return lambda columns: quantity(np.split(columns, ends, axis=-1))

@@ -22,15 +22,15 @@ LOCAL = Question(
     wanted="below",
     threshold=0.5,
     below="every layer of {first} has a local head: where its most local head looks farthest, it "
-    "looks {amount} as far as uniform attention would, less than {threshold}",
+    "looks {amount} times as far as uniform attention would, less than {threshold}",
     above="not every layer of {first} has a local head: in one, even the most local head looks "
-    "{amount} as far as uniform attention would, more than {threshold}",
+    "{amount} times as far as uniform attention would, more than {threshold}",
     unclear="whether every layer of {first} has a local head is open: where its most local head "
-    "looks farthest, it looks {amount} as far as uniform attention would, against {threshold}",
+    "looks farthest, it looks {amount} times as far as uniform attention would, against {threshold}",
 )
 
 NEARER = Question(
-    quantity="lower quartile of head distances, last third of layers",
+    quantity="lower quartile of head distances, last third of layers, less the other model's",
     unit="px",
     wanted="below",
     below="in the last third of the layers, the lower quartile of head distances is {amount} "
@@ -51,6 +51,4 @@ def _judge(evidence: Evidence, mim: str, supervised: str) -> Verdict:
     share = evidence.chosen(least_local, "attention_distance_normalised", all_layers, mim)
     apart = evidence.chosen(lower_quartile, "attention_distance", end_layers, mim, supervised)
     pair = (mim, supervised)
-    return CLAIM.judged(
-        pair, CLAIM.part((mim,), LOCAL, share), CLAIM.part(pair, NEARER, apart)
-    )
+    return CLAIM.judged(pair, CLAIM.part((mim,), LOCAL, share), CLAIM.part(pair, NEARER, apart))

@@ -12,7 +12,7 @@ from mimprobe.claims.verdicts import Claim, Question, Verdict
 CLAIM = Claim("resemblance", "MIM layers resemble each other", "cka")
 
 MORE_ALIKE = Question(
-    quantity="mean CKA of two layers of a model",
+    quantity="mean CKA of two layers, less the other model's",
     unit="1",
     wanted="above",
     above="the mean CKA of two layers is {amount} larger in {first} than in {second}",

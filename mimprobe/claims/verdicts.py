@@ -12,6 +12,8 @@ from typing import Literal
 from mimprobe.claims.estimates import Estimate
 from mimprobe.claims.intervals import LEAST_IMAGES
 
+Side = Literal["above", "below"]
+
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
 
@@ -31,7 +33,7 @@ class Question:
 
     quantity: str
     unit: str
-    wanted: Literal["above", "below"]
+    wanted: Side
     above: str
     below: str
     unclear: str

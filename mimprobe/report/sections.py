@@ -117,11 +117,22 @@ def interval_of(table: pd.DataFrame) -> str:
     if not table["se"].notna().any():
         return "no standard errors: they need at least two images"
     if "other_model" in table:
-        return "standard errors by jackknife over groups of images, in the CSV file"
+        return (
+            "standard errors by jackknife over groups of images, in the CSV file; the widest 95 % "
+            f"interval of a cell is its value {_widest(table)}"
+        )
     return (
         "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors; with many images "
-        "a band is narrower than its line"
+        f"a band is narrower than its line; the widest of a single dot is its value {_widest(table)}"
     )
+
+
+def _widest(table: pd.DataFrame) -> str:
+    """Give half the length of the widest interval of the table's first metric, with its unit."""
+    rows = table[table["metric"] == table["metric"].iloc[0]]
+    unit = str(rows["unit"].iloc[0])
+    reach = INTERVAL * float(rows["se"].max())
+    return f"\N{PLUS-MINUS SIGN} {reach:.2g}" + ("" if unit == "1" else f" {unit}")
 
 
 def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:

@@ -101,7 +101,9 @@ def _spread(compared: Compared) -> Told:
     def spread(*models: str) -> Found:
         return compared.evidence.chosen(mean_spread, "attention_entropy", end_layers, *models)
 
-    values = {model: found for model in compared.models if isinstance(found := spread(model), Estimate)}
+    values = {
+        model: found for model in compared.models if isinstance(found := spread(model), Estimate)
+    }
 
     def apart(high: str, low: str) -> Estimate:
         found = spread(high, low)

@@ -4,8 +4,9 @@ What belongs here: marks and sentences of verdicts, and the table of differences
 judging (`mimprobe.claims`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -27,7 +28,8 @@ class Judged:
     verdict: str
     symbol: str
     models: Markup
-    sentences: Sequence[Markup]
+    parts: Sequence[tuple[str, Markup]]
+    """Sentences, each with the mark of its part; no mark where there is only one."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,19 @@ def _judged(verdict: Verdict, looks: Looks) -> Judged:
     models = [named(model, looks[model]) for model in verdict.models]
     return Judged(
         verdict.verdict, SYMBOLS[verdict.verdict], Markup(" against ").join(models),
-        [_sentence(part, looks) for part in verdict.parts],
+        [
+            (SYMBOLS[part.verdict] if len(verdict.parts) > 1 else "", _sentence(part, looks))
+            for part in verdict.parts
+        ],
     )  # fmt: skip
 
 
 def _sentence(part: Verdict, looks: Looks) -> Markup:
     """Say what was found, or why nothing could be."""
     if not part.sentence or part.question is None:
-        return Markup("Undecided: {}: {}.").format(part.question and part.question.quantity, part.why)
+        return Markup("Undecided: {}: {}.").format(
+            part.question and part.question.quantity, part.why
+        )
     names = [named(model, looks[model]) for model in part.models]
     told = Markup(part.sentence).format(
         first=names[0], second=names[-1], threshold=f"{part.threshold:g}", amount=_amount(part)
@@ -106,7 +113,7 @@ def differences_shown(table: pd.DataFrame) -> Numbers:
     return Numbers(["Models", "Metric", *columns], rows)
 
 
-def _cell(row: dict[str, float]) -> Markup:
+def _cell(row: Mapping[Hashable, Any]) -> Markup:
     return amount(Estimate(row["value"], row["low"], row["high"]), "", signed=True)
 
 

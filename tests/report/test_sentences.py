@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mimprobe.figures import model_styles
-from mimprobe.claims.estimates import Estimate
+from mimprobe.claims.estimates import Estimate, within
 from mimprobe.report.sentences import change, difference, extremes, values_of
 
 LOOKS = model_styles(dict.fromkeys("abcdef", "mim"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from mimprobe.figures import Style
-from mimprobe.claims.estimates import Estimate
+from mimprobe.claims.estimates import Estimate, within
 from mimprobe.report.wording import (
     amount,
     breakable,
@@ -35,27 +35,27 @@ MINUS = "\N{MINUS SIGN}"
     ],
 )  # fmt: skip
 def test_a_value_has_the_digits_that_its_interval_allows(value, reach, text, within):
-    found = Estimate(value, reach)
+    found = within(value, reach)
     assert value_of(found) == text
     assert interval(found) == within
 
 
 @given(st.floats(-1e5, 1e5), st.floats(1e-5, 1e4))
 def test_a_written_value_lies_within_its_interval(value, reach):
-    written = float(value_of(Estimate(value, reach)).replace(MINUS, "-").replace(",", ""))
+    written = float(value_of(within(value, reach)).replace(MINUS, "-").replace(",", ""))
     assert abs(written - value) <= reach * (1 + 1e-9)
 
 
 def test_signs():
     assert number(0.5, 1, signed=True) == "+0.5"
     assert number(-0.5, 1, signed=True) == f"{MINUS}0.5"
-    assert interval(Estimate(0.0, 0.5), signed=True) == f"{MINUS}0.5 to +0.5"
+    assert interval(within(0.0, 0.5), signed=True) == f"{MINUS}0.5 to +0.5"
     assert number(math.inf, 1) == "no value"
 
 
 def test_an_amount_has_its_unit_and_its_interval_in_brackets():
-    assert amount(Estimate(5.0, 0.2), "px").striptags() == "5.0 px (4.8 to 5.2)"
-    assert amount(Estimate(5.0, 0.2), "").striptags() == "5.0 (4.8 to 5.2)"
+    assert amount(within(5.0, 0.2), "px").striptags() == "5.0 px (4.8 to 5.2)"
+    assert amount(within(5.0, 0.2), "").striptags() == "5.0 (4.8 to 5.2)"
     assert amount(Estimate(5.0), "px") == "5.00\N{NO-BREAK SPACE}px"
     assert "<b>" not in amount(Estimate(5.0), "<b>")
 

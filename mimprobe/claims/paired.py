@@ -5,6 +5,7 @@ which of them matter (one file for each claim).
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -71,21 +72,22 @@ def _units(result: Result) -> dict[str, str]:
     }
 
 
-def _apart(
-    values: PerImageValues, one: str, other: str, metric: str
-) -> Iterator[dict[str, Any]]:
+def _apart(values: PerImageValues, one: str, other: str, metric: str) -> Iterator[dict[str, Any]]:
     own = values.select(metric=metric)
     depths = own.columns.groupby("model")["layer"].max()
     if not {one, other} <= set(depths.index):
         return
     parts: dict[tuple[str, int | None], Part] = {(name, None): part for name, part in PARTS.items()}
     if depths[one] == depths[other]:
-        layers = range(int(depths[one]) + 1)
-        parts |= {("layer", at): lambda _, at=at: range(at, at + 1) for at in layers}
+        parts |= {("layer", at): partial(_only, at) for at in range(int(depths[one]) + 1)}
     for (name, layer), part in parts.items():
         means = layer_mean(own, [one, other], metric, part)
         if len(means) == 2:
             yield {"part": name, "layer": layer, **_row(means[one] - means[other])}
+
+
+def _only(layer: int, depth: int) -> range:  # noqa: ARG001
+    return range(layer, layer + 1)
 
 
 def _row(samples: ImageVector) -> dict[str, Any]:
