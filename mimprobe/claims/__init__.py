@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pandas as pd
 
 from mimprobe.claims import breadth, diversity, locality, resemblance
-from mimprobe.claims.paired import DIFFERENCE_COLUMNS, differences
 from mimprobe.claims.evidence import Evidence
+from mimprobe.claims.paired import DIFFERENCE_COLUMNS, differences
 from mimprobe.claims.verdicts import FAILS, HOLDS, UNDECIDED, Claim, Question, Verdict
 from mimprobe.tables import Result
 

@@ -31,9 +31,11 @@ FALLS = Question(
 
 def judge(evidence: Evidence) -> Iterator[Verdict]:
     """Judge each MIM, supervised and contrastive model by itself."""
-    models = evidence.models(*NAMES)
+    models = evidence.models(CLAIM, *NAMES)
     if not models:
-        yield CLAIM.missing(f"no {', '.join(NAMES.values())} model is among those compared")
+        yield CLAIM.missing(
+            f"no {' or '.join(NAMES.values())} {CLAIM.subject} is among those compared"
+        )
     for model in models:
         wanted: Side = "above" if evidence.kind(model) == "mim" else "below"
         found = evidence.change("head_kl", first_half, last_three, model)

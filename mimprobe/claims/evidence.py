@@ -29,14 +29,19 @@ class Evidence:
         self.seed = int(result.manifest.get("seed") or 0)
         self.cka = result["cka"] if "cka" in result else pd.DataFrame(columns=list(PAIR_COLUMNS))
         self.cka_groups = result.manifest.get("analyzers", {}).get("cka", {}).get("alike", {})
-        self._kinds = {
-            str(model["name"]): str(model.get("kind", "other"))
-            for model in result.manifest.get("models", [])
-        }
+        models = result.manifest.get("models", [])
+        self._kinds = {str(model["name"]): str(model.get("kind", "other")) for model in models}
+        self._blind = {str(model["name"]) for model in models if not model.get("attention", True)}
 
-    def models(self, *kinds: str) -> list[str]:
-        """List the models trained in one of these ways, in the result's order."""
-        return [model for model, kind in self._kinds.items() if kind in kinds]
+    def models(self, claim: Claim, *kinds: str) -> list[str]:
+        """List the models trained in one of these ways, in the result's order.
+
+        Models without attention are none that a claim about attention could be judged on.
+        """
+        return [
+            model for model, kind in self._kinds.items()
+            if kind in kinds and not (claim.attention and model in self._blind)
+        ]  # fmt: skip
 
     def kind(self, model: str) -> str:
         """Say how a model was trained."""
@@ -44,12 +49,14 @@ class Evidence:
 
     def pairs(self, claim: Claim, judge: Callable[[str, str], Verdict]) -> Iterator[Verdict]:
         """Judge every MIM model against every supervised one, or say which kind is missing."""
-        mim, supervised = self.models("mim"), self.models("supervised")
+        mim, supervised = self.models(claim, "mim"), self.models(claim, "supervised")
         lacking = [
             NAMES[kind] for kind, found in (("mim", mim), ("supervised", supervised)) if not found
         ]
         if lacking:
-            yield claim.missing(f"no {' and no '.join(lacking)} model is among those compared")
+            yield claim.missing(
+                f"no {' and no '.join(lacking)} {claim.subject} is among those compared"
+            )
         for one in mim:
             for other in supervised if not lacking else ():
                 yield judge(one, other)

@@ -13,9 +13,9 @@ sees them (the numerical delta method, Hong & Li, Journal of Econometrics 206, 2
 
 With k near 0 every draw has the heads that all images chose; with k large, heads that the images
 hardly tell apart count as equal and the bias is taken off. Either is right in its own case, and
-between them the truth lies between them: the interval given here reaches over both, for a difference over
-each choice for either model. It is up to half as wide again as the first alone where all heads are
-equal, and no wider where they are far apart.
+between them the truth lies between them: the interval given here reaches over both, for a
+difference over each choice for either model. It is up to half as wide again as the first alone
+where all heads are equal, and no wider where they are far apart.
 """
 
 import itertools

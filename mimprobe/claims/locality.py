@@ -26,7 +26,8 @@ LOCAL = Question(
     above="not every layer of {first} has a local head: in one, even the most local head looks "
     "{amount} times as far as uniform attention would, more than {threshold}",
     unclear="whether every layer of {first} has a local head is open: where its most local head "
-    "looks farthest, it looks {amount} times as far as uniform attention would, against {threshold}",
+    "looks farthest, it looks {amount} times as far as uniform attention would, against "
+    "{threshold}",
 )
 
 NEARER = Question(

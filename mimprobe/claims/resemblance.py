@@ -9,7 +9,7 @@ from mimprobe.claims.alikeness import layers_more_alike
 from mimprobe.claims.evidence import Evidence
 from mimprobe.claims.verdicts import Claim, Question, Verdict
 
-CLAIM = Claim("resemblance", "MIM layers resemble each other", "cka")
+CLAIM = Claim("resemblance", "MIM layers resemble each other", "cka", attention=False)
 
 MORE_ALIKE = Question(
     quantity="mean CKA of two layers, less the other model's",

@@ -16,6 +16,9 @@ Side = Literal["above", "below"]
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
+NOTHING = Estimate(math.nan)
+"""Where nothing could be estimated."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -62,7 +65,7 @@ class Verdict:
     models: tuple[str, ...]
     verdict: str
     question: Question | None = None
-    estimate: Estimate = Estimate(math.nan)
+    estimate: Estimate = NOTHING
     why: str = ""
     parts: tuple["Verdict", ...] = ()
 
@@ -109,11 +112,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a claim's file hands over to its judge: name, title, and where its tables are shown."""
+    """What a claim's file says of it: name, title, its table, and whether it is about attention."""
 
     name: str
     title: str
     table: str
+    attention: bool = True
+
+    @property
+    def subject(self) -> str:
+        """What it can be judged on."""
+        return "model with attention" if self.attention else "model"
 
     def judged(self, models: Sequence[str], *parts: Verdict) -> Verdict:
         """Combine parts: the claim holds if all hold, and does not if one does not."""

@@ -79,8 +79,8 @@ def write_report(
 
     `claims.csv` has the verdicts on the claims and `differences.csv` the paired differences between
     models. In the result's own folder, as `Result.write` or `mimprobe probe` made it, only these,
-    page and figures are added. Any other folder gets the tables too. The page comes last: where it stands, the
-    report is whole.
+    page and figures are added. Any other folder gets the tables too. The page comes last: where it
+    stands, the report is whole.
 
     Args:
         result: measured, or read back.

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from mimprobe.figures import LABELS
 from mimprobe.claims.alikeness import models_alike
 from mimprobe.claims.estimates import INTERVAL, within
+from mimprobe.figures import LABELS
 from mimprobe.report.wording import amount, listed
 from mimprobe.tables import Result
 
@@ -123,7 +123,8 @@ def interval_of(table: pd.DataFrame) -> str:
         )
     return (
         "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors; with many images "
-        f"a band is narrower than its line; the widest of a single dot is its value {_widest(table)}"
+        "a band is narrower than its line; the widest interval of a dot is its value "
+        f"{_widest(table)}"
     )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from mimprobe.figures import Style
 from mimprobe.claims.estimates import Estimate, ImageVector, estimate
+from mimprobe.figures import Style
 from mimprobe.report.wording import amount, listed, named, value_of
 
 MOST_LISTED = 4

@@ -21,6 +21,10 @@ from mimprobe.report.wording import amount, named
 SYMBOLS = {HOLDS: "\N{CHECK MARK}", FAILS: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
 
 
+MOST_SHOWN = 4
+"""Verdicts of one claim that the page shows unfolded."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """A verdict on some models as the page shows it."""
@@ -39,6 +43,15 @@ class ClaimShown:
     title: str
     section: str
     judged: Sequence[Judged]
+
+    @property
+    def folded(self) -> str:
+        """How many verdicts there are of each kind, where they are too many to be read at once."""
+        found = [one.verdict for one in self.judged]
+        told = [
+            f"{found.count(one)} \N{MULTIPLICATION SIGN} {one}" for one in SYMBOLS if one in found
+        ]
+        return ", ".join(told) if len(found) > MOST_SHOWN else ""
 
 
 def claims_shown(
@@ -69,21 +82,17 @@ def not_judged(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _judged(verdict: Verdict, looks: Looks) -> Judged:
     models = [named(model, looks[model]) for model in verdict.models]
+    sentences = {_sentence(part, looks): SYMBOLS[part.verdict] for part in verdict.parts}
     return Judged(
         verdict.verdict, SYMBOLS[verdict.verdict], Markup(" against ").join(models),
-        [
-            (SYMBOLS[part.verdict] if len(verdict.parts) > 1 else "", _sentence(part, looks))
-            for part in verdict.parts
-        ],
+        [(mark if len(sentences) > 1 else "", text) for text, mark in sentences.items()],
     )  # fmt: skip
 
 
 def _sentence(part: Verdict, looks: Looks) -> Markup:
     """Say what was found, or why nothing could be."""
-    if not part.sentence or part.question is None:
-        return Markup("Undecided: {}: {}.").format(
-            part.question and part.question.quantity, part.why
-        )
+    if not part.sentence:
+        return Markup("{}{}.").format(part.why[:1].upper(), part.why[1:])
     names = [named(model, looks[model]) for model in part.models]
     told = Markup(part.sentence).format(
         first=names[0], second=names[-1], threshold=f"{part.threshold:g}", amount=_amount(part)
@@ -100,17 +109,22 @@ def _amount(part: Verdict) -> Markup:
     return amount(found, unit, signed=part.threshold == 0 and part.side == "across")
 
 
-def differences_shown(table: pd.DataFrame) -> Numbers:
-    """Show how far each two models are apart over parts of the network, a row for each metric."""
+def differences_shown(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
+    """Show how far each two models are apart over parts of the network, a table for each pair."""
     parts = table[table["part"] != "layer"]
-    columns = list(dict.fromkeys(parts["part"]))
-    keys = ["model", "other_model", "metric", "unit"]
-    rows = []
-    for (model, other, metric, unit), group in parts.groupby(keys, sort=False):
+    return [
+        (f"{model} less {other}", _pair(rows))
+        for (model, other), rows in parts.groupby(["model", "other_model"], sort=False)
+    ]
+
+
+def _pair(parts: pd.DataFrame) -> Numbers:
+    columns, rows = list(dict.fromkeys(parts["part"])), []
+    for (metric, unit), group in parts.groupby(["metric", "unit"], sort=False):
         cells = {row["part"]: _cell(row) for row in group.to_dict("records")}
         label = LABELS.get(str(metric), str(metric)) + ("" if unit == "1" else f" ({unit})")
-        rows.append([f"{model} less {other}", label, *(cells.get(part, "") for part in columns)])
-    return Numbers(["Models", "Metric", *columns], rows)
+        rows.append([label, *(cells.get(part, "") for part in columns)])
+    return Numbers(["Layer means", *columns], rows)
 
 
 def _cell(row: Mapping[Hashable, Any]) -> Markup:

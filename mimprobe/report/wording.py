@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from mimprobe.figures import Style
 from mimprobe.claims.estimates import Estimate
+from mimprobe.figures import Style
 
 MOST_DECIMALS = 6
 

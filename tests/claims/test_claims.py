@@ -201,17 +201,26 @@ def test_without_the_models_a_claim_says_which_are_missing(kinds, why, judged):
     found = evaluate_claims(result)
     assert {one.claim for one in found} == set(CLAIMS)
     assert {one.verdict for one in found if not one.models} == {UNDECIDED}
-    pairwise = [one for one in found if one.claim != "diversity"]
-    assert all(one.why == f"{why} is among those compared" for one in pairwise)
+    breadth, resemblance = (only(result, name) for name in ("breadth", "resemblance"))
+    assert breadth.why == f"{why} with attention is among those compared"
+    assert resemblance.why == f"{why} is among those compared"
     assert any(one.models for one in found) == judged
 
 
-def test_models_without_attention_are_told():
+def test_models_without_attention_are_judged_by_cka_only():
     result = make_result([Spec("m", "mim"), Spec("r", "supervised", "resnet", heads=0)])
-    found = {one.claim: one for one in evaluate_claims(result) if "r" in one.models}
-    assert found["breadth"].why == "r has no attention_entropy in this result"
-    assert found["diversity"].why == "r has no head_kl in this result"
-    assert found["resemblance"].verdict in (HOLDS, FAILS)
+    found = evaluate_claims(result)
+    assert [one.claim for one in found if "r" in one.models] == ["resemblance"]
+    assert found[-1].verdict in (HOLDS, FAILS)
+
+
+@pytest.mark.parametrize("claim", ["locality", "diversity", "breadth", "resemblance"])
+def test_a_table_that_was_not_measured_is_told(claim):
+    bare = everything()
+    values = bare.per_image.select(metric="prefix_mass")
+    found = verdicts(replace(bare, tables={}, per_image=values), claim)[0]
+    assert found.verdict == UNDECIDED
+    assert "in this result" in found.why
 
 
 def test_the_table_has_a_row_for_each_part_and_survives_the_disk(tmp_path):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from mimprobe.figures import Style
 from mimprobe.claims.estimates import Estimate, within
+from mimprobe.figures import Style
 from mimprobe.report.wording import (
     amount,
     breakable,
@@ -24,7 +24,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.mark.parametrize(
-    ("value", "reach", "text", "within"),
+    ("value", "reach", "text", "bracket"),
     [
         (12.345, 0.3, "12.3", "12.0 to 12.6"), (12.344, 0.03, "12.34", "12.31 to 12.37"),
         (12.345, 3.0, "12", "9 to 15"), (12345.6, 321.0, "12,346", "12,025 to 12,667"),
@@ -34,10 +34,10 @@ MINUS = "\N{MINUS SIGN}"
         (0.5, 1e-12, "0.500000", "0.500000 to 0.500000"),
     ],
 )  # fmt: skip
-def test_a_value_has_the_digits_that_its_interval_allows(value, reach, text, within):
+def test_a_value_has_the_digits_that_its_interval_allows(value, reach, text, bracket):
     found = within(value, reach)
     assert value_of(found) == text
-    assert interval(found) == within
+    assert interval(found) == bracket
 
 
 @given(st.floats(-1e5, 1e5), st.floats(1e-5, 1e4))
