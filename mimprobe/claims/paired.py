@@ -4,14 +4,13 @@ What belongs here: differences of layer means, by layer and by part of the netwo
 which of them matter (one file for each claim).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 
-from mimprobe.claims.estimates import ImageVector, estimate
+from mimprobe.claims.estimates import ImageVector, errors_of, estimate
 from mimprobe.claims.quantities import Part, all_layers, end_layers, first_half, layer_mean
 from mimprobe.tables import PerImageValues, Result
 
@@ -20,6 +19,9 @@ DIFFERENCE_COLUMNS = (
     "low", "high", "n",
 )  # fmt: skip
 """`value` is the mean over images of the first model less the other; `layer` is empty for parts."""
+
+Place = tuple[str, int | None]
+"""A part of a network, or `layer` with its number."""
 
 PARTS: Mapping[str, Part] = {
     "all layers": all_layers,
@@ -47,14 +49,17 @@ def differences(result: Result) -> pd.DataFrame:
         str(model["name"]): str(model.get("kind", "other"))
         for model in result.manifest.get("models", [])
     }
+    units = _units(result)
+    means = {metric: _means(result.per_image, kinds, metric) for metric in units}
     rows = [
         {
             "model": one, "kind": kinds[one], "other_model": other, "other_kind": kinds[other],
-            "metric": metric, "unit": unit, **found,
+            "metric": metric, "unit": unit, "part": part, "layer": layer,
+            **_row(means[metric][one][part, layer] - means[metric][other][part, layer]),
         }
         for one, other in combinations(kinds, 2)
-        for metric, unit in _units(result).items()
-        for found in _apart(result.per_image, one, other, metric)
+        for metric, unit in units.items()
+        for part, layer in _shared(means[metric], one, other)
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
     return table.astype({"layer": "Int64", "n": "int64"})
@@ -72,26 +77,39 @@ def _units(result: Result) -> dict[str, str]:
     }
 
 
-def _apart(values: PerImageValues, one: str, other: str, metric: str) -> Iterator[dict[str, Any]]:
-    own = values.select(metric=metric)
-    depths = own.columns.groupby("model")["layer"].max()
-    if not {one, other} <= set(depths.index):
-        return
-    parts: dict[tuple[str, int | None], Part] = {(name, None): part for name, part in PARTS.items()}
-    if depths[one] == depths[other]:
-        parts |= {("layer", at): partial(_only, at) for at in range(int(depths[one]) + 1)}
-    for (name, layer), part in parts.items():
-        means = layer_mean(own, [one, other], metric, part)
-        if len(means) == 2:
-            yield {"part": name, "layer": layer, **_row(means[one] - means[other])}
+def _means(
+    values: PerImageValues, models: Iterable[str], metric: str
+) -> dict[str, dict[Place, ImageVector]]:
+    """Average over parts and layers, by model, one value for each image."""
+    found = {}
+    for model in models:
+        own = values.select(model=model, metric=metric)
+        places: dict[Place, Part] = {(name, None): part for name, part in PARTS.items()}
+        places |= {("layer", at): partial(_only, at) for at in sorted(set(own.columns["layer"]))}
+        found[model] = {
+            place: means[model]
+            for place, part in places.items()
+            if (means := layer_mean(own, [model], metric, part))
+        }
+    return found
+
+
+def _shared(
+    means: Mapping[str, Mapping[Place, ImageVector]], one: str, other: str
+) -> Iterator[Place]:
+    """List the places that two models have; layers only of models that have as many."""
+    depths = [max((at for _, at in means[model] if at is not None), default=0)
+              for model in (one, other)]  # fmt: skip
+    for place in means[one]:
+        if place in means[other] and (place[0] != "layer" or depths[0] == depths[1]):
+            yield place
 
 
 def _only(layer: int, depth: int) -> range:  # noqa: ARG001
     return range(layer, layer + 1)
 
 
-def _row(samples: ImageVector) -> dict[str, Any]:
+def _row(samples: ImageVector) -> dict[str, float]:
     found = estimate(samples)
-    present = samples[pd.notna(samples)]
-    se = pd.Series(present).sem()
+    se = found.reach / errors_of(found.n)
     return {"value": found.value, "se": se, "low": found.low, "high": found.high, "n": found.n}

@@ -21,16 +21,18 @@ def claims(directory: Path) -> None:
     from mimprobe.claims import evaluate_claims
     from mimprobe.tables import read_result
 
-    verdicts = evaluate_claims(read_result(directory))
-    table = text_table("claim", "verdict", "models", "quantity", "value (95 %)", "n", "why")
-    for verdict in verdicts:
+    table = text_table("claim", "verdict", "models", "quantity", "found (95 %)", "n")
+    told = ""
+    for verdict in evaluate_claims(read_result(directory)):
         several = len(verdict.parts) > 1
+        title = "" if verdict.title == told else verdict.title
+        told = verdict.title
         if several:
-            table.add_row(verdict.title, verdict.verdict, _names(verdict), "", "", "", "")
+            table.add_row(title, verdict.verdict, escape(_names(verdict)))
         for part in verdict.parts or (verdict,):
             table.add_row(
-                "" if several else part.title, part.verdict, _names(part), _wanted(part),
-                _number(part), str(part.n or ""), escape(part.why),
+                "" if several else title, f"  {part.verdict}" if several else part.verdict,
+                escape(_names(part)), _wanted(part), escape(_found(part)), str(part.n or ""),
             )  # fmt: skip
     print_table(table)
     click.echo(
@@ -39,21 +41,19 @@ def claims(directory: Path) -> None:
 
 
 def _names(verdict: "Verdict") -> str:
-    from rich.markup import escape
-
-    return escape(" against ".join(verdict.models))
+    return " against ".join(verdict.models)
 
 
 def _wanted(part: "Verdict") -> str:
     """Say what is estimated, and where the claim wants it."""
     if part.question is None:
         return ""
-    return f"{part.question.quantity}; {part.question.wanted} {part.threshold:g}?"
+    return f"{part.question.quantity}: {part.question.wanted} {part.threshold:g}?"
 
 
-def _number(part: "Verdict") -> str:
-    value, unit = part.estimate.value, "" if part.unit == "1" else f" {part.unit}"
-    if math.isnan(value):
-        return ""
-    within = "" if math.isnan(part.low) else f" ({part.low:.3g} to {part.high:.3g})"
-    return f"{value:.3g}{unit}{within}"
+def _found(part: "Verdict") -> str:
+    """Write the number with its interval, or why there is none."""
+    if math.isnan(part.low):
+        return part.why
+    unit = "" if part.unit == "1" else f" {part.unit}"
+    return f"{part.estimate.value:.3g}{unit} ({part.low:.3g} to {part.high:.3g})"

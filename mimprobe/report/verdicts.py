@@ -49,7 +49,7 @@ class ClaimShown:
         """How many verdicts there are of each kind, where they are too many to be read at once."""
         found = [one.verdict for one in self.judged]
         told = [
-            f"{found.count(one)} \N{MULTIPLICATION SIGN} {one}" for one in SYMBOLS if one in found
+            f"{mark} {one}: {found.count(one)}" for one, mark in SYMBOLS.items() if one in found
         ]
         return ", ".join(told) if len(found) > MOST_SHOWN else ""
 

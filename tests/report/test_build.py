@@ -224,7 +224,7 @@ def test_plain_pages_without_attention_or_with_few_images(tmp_path, monkeypatch)
     few = write_report(make_result(SPECS, images=1), tmp_path / "few").read_text()
     assert "on this one image;" in few
     assert few.count("undecided</span>") == 6  # 1 pair, 2 models, 1 pair, 2 pairs
-    assert "one image has a value, and a verdict needs at least 16" in few
+    assert "One image has a value, and a verdict needs at least 16" in few
     assert "cka.csv" not in few
     nothing = make_result(SPECS[:1])
     empty = write_report(Result({}, {}, nothing.per_image), tmp_path / "empty").read_text()
