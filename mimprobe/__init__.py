@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mimprobe import figures as figures
     from mimprobe.analyzers import ANALYZERS as ANALYZERS
+    from mimprobe.claims import differences as differences
+    from mimprobe.claims import evaluate_claims as evaluate_claims
     from mimprobe.data.drawn import drawn_scenes as drawn_scenes
     from mimprobe.data.images import open_images as open_images
     from mimprobe.data.transforms import Preprocessing as Preprocessing
@@ -49,7 +51,9 @@ _HOMES = {
     "attention_entropy": "mimprobe.measures.attention",
     "capture": "mimprobe.hooks",
     "card_names": "mimprobe.zoo.shelf",
+    "differences": "mimprobe.claims",
     "drawn_scenes": "mimprobe.data.drawn",
+    "evaluate_claims": "mimprobe.claims",
     "figures": "",  # the module itself
     "head_kl": "mimprobe.measures.attention",
     "hsic": "mimprobe.measures.similarity",
@@ -75,7 +79,9 @@ __all__ = [
     "attention_entropy",
     "capture",
     "card_names",
+    "differences",
     "drawn_scenes",
+    "evaluate_claims",
     "figures",
     "head_kl",
     "hsic",

@@ -21,6 +21,7 @@ from mimprobe.tables import (
 
 UNITS = {
     "attention_distance": "px",
+    "attention_distance_normalised": "1",
     "attention_entropy": "nats",
     "attention_entropy_normalised": "1",
     "attention_nmi": "1",
@@ -39,7 +40,7 @@ UNITS = {
     "mutual_neighbours": "1",
 }
 TABLES = {
-    "attention_distance": ("attention_distance",),
+    "attention_distance": ("attention_distance", "attention_distance_normalised"),
     "attention_entropy": ("attention_entropy", "attention_entropy_normalised"),
     "attention_nmi": ("attention_nmi",),
     "head_kl": ("head_kl",),
@@ -195,6 +196,7 @@ def _model_values(
         stride = 4 * 2 ** int(spec.site(layer, "").split(".")[1]) if spec.stages else 16
         made = {
             "attention_distance": share * (0.52 * (7 if spec.stages else spec.side) * stride),
+            "attention_distance_normalised": share,
             "attention_entropy": share**0.5 * np.log(keys),
             "attention_entropy_normalised": share**0.5,
             "attention_nmi": 0.6 * width * (1 - share),

@@ -49,8 +49,8 @@ def test_import_and_help_load_nothing_heavy():
     assert loaded_after(help_of_command) == "[]"
 
 
-def test_tables_figures_and_report_need_no_torch():
-    found = loaded_after("import mimprobe.tables, mimprobe.figures, mimprobe.report")
+def test_tables_claims_and_report_need_no_torch():
+    found = loaded_after("import mimprobe.tables, mimprobe.claims, mimprobe.report")
     assert "torch" not in found
     assert "timm" not in found
 

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from mimprobe.analyzers.analyzer import Measured
 from mimprobe.analyzers.layer_pairs import Place, pair_table, places_of
@@ -66,6 +69,7 @@ class Cka:
         self._places: tuple[Place, ...] = ()
         self._images = 0
         self._widths: dict[str, int] = {}
+        self._alike: dict[str, list[float]] = {}
         self._stream: Any = None  # CkaFeatures, CkaSums or CkaBatches, once the widths are known
 
     def sites(self, places: Layout) -> tuple[str, ...]:
@@ -94,7 +98,7 @@ class Cka:
             OptionError: fewer than four images.
         """
         require_images(self.name, n_images, self.least_images)
-        self._images, self._stream = n_images, None
+        self._images, self._stream, self._alike = n_images, None, {}
         self._places = tuple(
             place
             for model, layout in places.items()
@@ -158,18 +162,19 @@ class Cka:
         if self._stream is None:
             return pd.DataFrame(columns=list(PAIR_COLUMNS))
         matrix = self._stream.cka()
+        self._alike = {} if matrix.without is None else self._means_without(matrix.without)
         return pair_table(
             self._places, kinds, self.name, matrix.value, matrix.se,
             images=matrix.images, note=matrix.note,
         )  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
-        """Definition, unit, features, and the memory that was needed."""
+        """Definition, unit, features, memory, and what the error of a mean CKA follows from."""
         batched = self.tokens == "flattened"
         how = self.batched.format(batch=self.batch) if batched else self.exact
         described: dict[str, Any] = {
             "definition": self.definition + how, "units": {"cka": "1"}, "tokens": self.tokens,
-            "budget_bytes": self.budget_bytes,
+            "budget_bytes": self.budget_bytes, "alike": self._alike,
         }  # fmt: skip
         if self.stage is not None:
             described["stage"] = self.stage
@@ -179,6 +184,16 @@ class Cka:
         if self._widths:
             described["memory"] = self._memory()
         return described
+
+    def _means_without(self, left: Float64[Tensor, "group site site"]) -> dict[str, list[float]]:
+        """By model, its mean CKA of two different layers without each jackknife group."""
+        means = {}
+        for model in dict.fromkeys(place.model for place in self._places):
+            own = [at for at, place in enumerate(self._places) if place.model == model]
+            one, other = torch.combinations(torch.tensor(own)).unbind(1)
+            if len(own) > 1:
+                means[model] = left[:, one, other].mean(1).tolist()
+        return means
 
     def _memory(self) -> str:
         """Say what is kept, how much it is, and where; known once the first batch was seen."""

@@ -7,12 +7,13 @@ notebook would need too. Nothing heavy is imported before a command runs, so tha
 import click
 
 from mimprobe import __version__
+from mimprobe.cli.claims import claims
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
 from mimprobe.cli.models import models
 from mimprobe.cli.pretrain import pretrain
 
-COMMANDS = (demo, compare, probe, report, pretrain, models)
+COMMANDS = (demo, compare, probe, report, claims, pretrain, models)
 
 
 class InOrder(click.Group):

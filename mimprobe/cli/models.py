@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mimprobe.cli.options import arch_options, cards_option, read_arguments
+from mimprobe.cli.printing import print_table, text_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,14 +29,14 @@ def list_models() -> None:
     """List the checkpoints that MODEL can name."""
     from mimprobe.zoo.shelf import card_names, find_card
 
-    table = _table("name", "kind", "architecture", "M param.", "source", "licence", "weights")
+    table = text_table("name", "kind", "architecture", "M param.", "source", "licence", "weights")
     for name in card_names():
         card = find_card(name)
         table.add_row(
             name, card.kind, card.architecture, _millions(card), card.source, card.licence,
             _whereabouts(card),
         )  # fmt: skip
-    _print(table)
+    print_table(table)
     click.echo(
         "\nAlso: timm:NAME (any timm model), hf:NAME (Hugging Face transformers), random:NAME "
         "(untrained), or a weights file.\n'mimprobe models show NAME' tells everything about one."
@@ -50,10 +51,10 @@ def show(name: str) -> None:
     from mimprobe.zoo.shelf import find_card
 
     card = find_card(name)
-    table = _table("", "", header=False)
+    table = text_table("", "", header=False)
     for key, value in _facts(card):
         table.add_row(f"[bold]{key}[/bold]", _plain(value))
-    _print(table)
+    print_table(table)
 
 
 @models.command(epilog="Example: mimprobe models check vit-s-300ep.pth.tar")
@@ -80,14 +81,14 @@ def check(file: Path, arch: str | None, arch_args: str | None, input_size: int |
         if len(found.choices) > 1:
             for key in ("arguments", "heads"):
                 facts[key] = "open, see below"
-    table = _table("", "", header=False)
+    table = text_table("", "", header=False)
     for key, value in facts.items():
         table.add_row(f"[bold]{key}[/bold]", _plain(value))
-    _print(table)
+    print_table(table)
     loaded = load_model(file, arch=arch, arch_args=arguments, input_size=input_size, device="cpu")
     if loaded.load_report is None:
         raise CheckpointError(f"{file} was loaded without a report")
-    _print(_report_table(loaded.load_report))
+    print_table(_report_table(loaded.load_report))
     click.echo(f"\nit would load whole: {loaded.load_report.summary()}")
 
 
@@ -144,7 +145,7 @@ def _facts(card: "Card") -> list[tuple[str, Any]]:
 
 
 def _report_table(report: "LoadReport") -> "Table":
-    table = _table("what", "tensor", "becomes, or why")
+    table = text_table("what", "tensor", "becomes, or why")
     counts: dict[str, int] = {}
     for what, key, value in report.rows():
         counts[what] = counts.get(what, 0) + 1
@@ -179,19 +180,3 @@ def _plain(value: Any) -> str:
         numbers = all(isinstance(one, int | float) for one in value)
         return (", " if numbers else "\n").join(_plain(one) for one in value)
     return str(value)
-
-
-def _table(*columns: str, header: bool = True) -> "Table":
-    from rich.table import Table
-
-    return Table(*columns, box=None, show_header=header, pad_edge=False)
-
-
-def _print(table: "Table") -> None:
-    """Print a table; into a pipe or file without cutting or wrapping its lines."""
-    from rich.console import Console
-
-    console = Console(markup=True, highlight=False)
-    if not console.is_terminal:
-        console = Console(markup=True, highlight=False, width=10_000)
-    console.print(table)

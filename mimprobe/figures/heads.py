@@ -38,6 +38,7 @@ INTERVAL = 1.96
 
 LABELS = {
     "attention_distance": "attention distance",
+    "attention_distance_normalised": "distance / that of uniform attention",
     "attention_entropy": "attention entropy",
     "attention_entropy_normalised": "normalised entropy",
     "attention_nmi": "query-key information",

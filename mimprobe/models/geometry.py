@@ -78,6 +78,21 @@ def patch_distances(geometry: Geometry, device: torch.device) -> Distances:
 
 
 @lru_cache(maxsize=64)
+def uniform_distance(geometry: Geometry) -> float:
+    """Distance of uniform attention, in pixels: what a head gives that ignores the image.
+
+    The mean over patch queries of the mean distance to a query's valid keys: real, and unmasked.
+    """
+    device = torch.device("cpu")
+    distances, windows = patch_distances(geometry, device).double(), windows_of(geometry, device)
+    if windows is None:
+        return float(distances.mean())
+    valid = ~(windows.padding | windows.masked)
+    rows = (distances * valid).sum(1) / valid.sum(1)
+    return float(rows[windows.inside].mean())
+
+
+@lru_cache(maxsize=64)
 def windows_of(geometry: Geometry, device: torch.device) -> Windows | None:
     """Which pairs of a windowed map are padding and which are masked; None for global attention.
 

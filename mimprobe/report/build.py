@@ -12,15 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mimprobe import __version__
+from mimprobe.claims import Verdict, claims_table, differences, evaluate_claims
+from mimprobe.claims.intervals import LEAST_IMAGES
 from mimprobe.errors import OutputError
 from mimprobe.figures import Style, model_styles
 from mimprobe.report import facts, sections
 from mimprobe.report.plates import Picture, Plate, plates_of, render
 from mimprobe.report.sections import Numbers
 from mimprobe.report.summary import summarise
+from mimprobe.report.verdicts import claims_shown, differences_shown, judged_claims, not_judged
 from mimprobe.report.wording import breakable, interval, value_of
 from mimprobe.tables import (
     Result,
@@ -33,6 +37,15 @@ from mimprobe.tables import (
 
 PAGE_NAME = "report.html"
 FIGURES_FOLDER = "figures"
+CLAIMS_NAME, DIFFERENCES_NAME = "claims.csv", "differences.csv"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the models' values say about each other."""
+
+    verdicts: Sequence[Verdict]
+    differences: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -64,9 +77,10 @@ def write_report(
 ) -> Path:
     """Write `report.html`, `figures/NAME.png` and `figures/NAME.pdf`, and the tables beside them.
 
-    In the result's own folder, as `Result.write` or `mimprobe probe` made it, only page and figures
-    are added. Any other folder gets the tables too. The page comes last: where it stands, the
-    report is whole.
+    `claims.csv` has the verdicts on the claims and `differences.csv` the paired differences between
+    models. In the result's own folder, as `Result.write` or `mimprobe probe` made it, only these,
+    page and figures are added. Any other folder gets the tables too. The page comes last: where it
+    stands, the report is whole.
 
     Args:
         result: measured, or read back.
@@ -94,16 +108,19 @@ def write_report(
         name: [(plate, render(plate)) for plate in plates_of(name, table, looks)]
         for name, table in result.items()
     }
-    page = _page(result, looks, pictures)
+    judged = Judgement(evaluate_claims(result), differences(result))
+    page = _page(result, looks, pictures, judged)
     _remove_earlier(target)
-    _write_figures(target, [drawn for several in pictures.values() for drawn in several])
+    drawn = [one for several in pictures.values() for one in several]
+    _write_beside(target, {**_csv_files(judged), **_figure_files(drawn)})
     write_text(target / PAGE_NAME, page)
     return target / PAGE_NAME
 
 
 def _remove_earlier(target: Path) -> None:
-    """Remove the page of an earlier report first, then its figures."""
-    (target / PAGE_NAME).unlink(missing_ok=True)
+    """Remove the page of an earlier report first, then what stood beside it."""
+    for name in (PAGE_NAME, CLAIMS_NAME, DIFFERENCES_NAME):
+        (target / name).unlink(missing_ok=True)
     figures = (target / FIGURES_FOLDER).resolve()
     for name in files_of(target):
         path = target / name
@@ -111,13 +128,21 @@ def _remove_earlier(target: Path) -> None:
             path.unlink()
 
 
-def _write_figures(target: Path, drawn: Sequence[tuple[Plate, Picture]]) -> None:
-    """Note the files in the manifest, then write them: none is left behind by an interruption."""
-    files = {
+def _csv_files(judged: Judgement) -> dict[str, bytes]:
+    tables = {CLAIMS_NAME: claims_table(judged.verdicts), DIFFERENCES_NAME: judged.differences}
+    return {name: table.to_csv(index=False).encode() for name, table in tables.items()}
+
+
+def _figure_files(drawn: Sequence[tuple[Plate, Picture]]) -> dict[str, bytes]:
+    return {
         f"{FIGURES_FOLDER}/{plate.name}.{kind}": data
         for plate, picture in drawn
         for kind, data in (("png", picture.png), ("pdf", picture.pdf))
     }
+
+
+def _write_beside(target: Path, files: Mapping[str, bytes]) -> None:
+    """Note the files in the manifest, then write them: none is left behind by an interruption."""
     register_files(target, [PAGE_NAME, *files])
     for name, data in files.items():
         write_atomically(target / name, partial(_put, data))
@@ -131,6 +156,7 @@ def _page(
     result: Result,
     looks: Mapping[str, Style],
     pictures: Mapping[str, Sequence[tuple[Plate, Picture]]],
+    judged: Judgement,
 ) -> str:
     """Fill the template; every value is escaped by it."""
     environment = Environment(
@@ -138,12 +164,16 @@ def _page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["breakable"] = breakable
-    findings, columns = summarise(result, looks)
+    findings, columns = summarise(result, looks, judged_claims(judged.verdicts))
     models = result.manifest.get("models", [])
     return environment.get_template("template.html").render(
         title=sections.page_title(result),
         subtitle=facts.subtitle(result),
         images=facts.images_seen(result),
+        claims=claims_shown(judged.verdicts, result, looks),
+        not_judged=not_judged(judged.verdicts),
+        least=LEAST_IMAGES,
+        differences=differences_shown(judged.differences),
         findings=findings,
         columns=columns,
         models=[facts.model_facts(model, looks[str(model["name"])]) for model in models],

@@ -81,14 +81,14 @@ def _head_plates(table: pd.DataFrame, metric: str, styles: Mapping[str, Style]) 
     models = rows["model"].nunique()
     if metric in ("padding_mass", "masked_mass") and not (rows["value"] > NOTHING).any():
         return
-    if metric != "attention_entropy_normalised":
+    if not metric.endswith("_normalised"):
         yield Plate(
             metric,
             "Dots are heads, the line is their mean"
             + (f"; a panel for each of the {models} models." if models > 1 else "."),
             lambda figure: head_panels(table, metric=metric, styles=styles, figure=figure),
         )
-    elif _same_keys(table):
+    elif _only_rescales(table, metric):
         return
     if models > 1:
         yield Plate(
@@ -98,13 +98,13 @@ def _head_plates(table: pd.DataFrame, metric: str, styles: Mapping[str, Style]) 
         )
 
 
-def _same_keys(table: pd.DataFrame) -> bool:
-    """Say whether all models have as many keys: then normalising the entropy rescales one axis."""
+def _only_rescales(table: pd.DataFrame, metric: str) -> bool:
+    """Say whether normalising rescales one axis: where all models have as many keys, as far off."""
     wide = table.pivot_table(
         index=["model", "layer"], columns="metric", values="value", dropna=False
     )
-    keys = wide["attention_entropy"] / wide["attention_entropy_normalised"]
-    return bool(keys.max() - keys.min() < NOTHING * keys.mean())
+    scale = wide[metric.removesuffix("_normalised")] / wide[metric]
+    return bool(scale.max() - scale.min() < NOTHING * scale.mean())
 
 
 def _layer_plates(table: pd.DataFrame, metric: str, styles: Mapping[str, Style]) -> Iterator[Plate]:

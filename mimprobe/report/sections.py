@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from mimprobe.claims.alikeness import models_alike
+from mimprobe.claims.estimates import INTERVAL, within
 from mimprobe.figures import LABELS
-from mimprobe.report.alikeness import models_alike
-from mimprobe.report.estimates import INTERVAL, Estimate
 from mimprobe.report.wording import amount, listed
 from mimprobe.tables import Result
 
@@ -200,13 +200,25 @@ def interval_of(table: pd.DataFrame) -> str:
     jackknife = table["std"].isna().all()
     how = "by jackknife over groups of images" if jackknife else "over images"
     if "other_model" in table:
-        return f"standard errors {how}, in the CSV file"
+        return (
+            f"standard errors {how}, in the CSV file; the widest 95 % interval of a cell is its "
+            f"value {_widest(table)}"
+        )
     if jackknife:
         return f"bands are the value \N{PLUS-MINUS SIGN} 1.96 standard errors {how}"
     return (
         "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors; with many images "
-        "a band is narrower than its line"
+        "a band is narrower than its line; the widest interval of a dot is its value "
+        f"{_widest(table)}"
     )
+
+
+def _widest(table: pd.DataFrame) -> str:
+    """Give half the length of the widest interval of the table's first metric, with its unit."""
+    rows = table[table["metric"] == table["metric"].iloc[0]]
+    unit = str(rows["unit"].iloc[0])
+    reach = INTERVAL * float(rows["se"].max())
+    return f"\N{PLUS-MINUS SIGN} {reach:.2g}" + ("" if unit == "1" else f" {unit}")
 
 
 def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
@@ -257,7 +269,7 @@ def _layers(rows: pd.DataFrame) -> Numbers:
 
 
 def _cell(value: float, se: float) -> str:
-    return amount(Estimate(value, INTERVAL * se), "")
+    return amount(within(value, INTERVAL * se), "")
 
 
 def _pairs(table: pd.DataFrame) -> Numbers:

@@ -6,18 +6,21 @@ told (`summary`).
 No sentence judges a way of training: each is about these checkpoints on these images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from mimprobe.claims.estimates import Estimate, ImageVector, estimate
 from mimprobe.figures import Style
-from mimprobe.report.estimates import Estimate, ImageVector, estimate
 from mimprobe.report.wording import amount, listed, named, value_of
 
 MOST_LISTED = 4
 """Most models whose numbers a sentence lists; of more it names the extremes."""
 
 Looks = Mapping[str, Style]
+
+Apart = Callable[[str, str], Estimate]
+"""The value of one model less that of another."""
 
 
 def values_of(values: Mapping[str, Estimate], unit: str, looks: Looks) -> Markup:
@@ -33,13 +36,14 @@ def values_of(values: Mapping[str, Estimate], unit: str, looks: Looks) -> Markup
 
 
 def difference(
-    samples: Mapping[str, ImageVector], trained: Sequence[str], *, where: str, more: str, unit: str,
-    looks: Looks,
+    values: Mapping[str, Estimate], apart: Apart, trained: Sequence[str], *, where: str, more: str,
+    unit: str, looks: Looks,
 ) -> Markup:  # fmt: skip
     """Say how far apart the two models are that differ most, of the trained ones if there are two.
 
     Args:
-        samples: by model, one value for each image.
+        values: by model.
+        apart: gives the difference of two models, paired by image.
         trained: the models that are not untrained controls.
         where: which part of the networks this is about; begins the sentence.
         more: the claim, with {high}, {low} and {amount} in it.
@@ -49,19 +53,19 @@ def difference(
     Returns:
         A sentence; empty if there is only one model.
     """
-    compared = {model: samples[model] for model in trained if model in samples}
+    compared = {model: values[model].value for model in trained if model in values}
     among = f"the largest difference among the {len(compared)} trained models"
     if len(compared) < 2:
-        compared = dict(samples)
+        compared = {model: value.value for model, value in values.items()}
         among = f"the largest difference among the {len(compared)} models"
     if len(compared) < 2:
         return Markup()
-    low, high = extremes({model: estimate(sample).value for model, sample in compared.items()})
-    found = estimate(compared[high] - compared[low])
+    low, high = extremes(compared)
+    found = apart(high, low)
     names = {"high": named(high, looks[high]), "low": named(low, looks[low])}
-    apart = found.low > 0 or found.high < 0
-    claim = Markup(more if apart else "{high} and {low} cannot be told apart: {amount}").format(
-        high=names["high"], low=names["low"], amount=amount(found, unit, signed=not apart)
+    sure = found.low > 0 or found.high < 0
+    claim = Markup(more if sure else "{high} and {low} cannot be told apart: {amount}").format(
+        high=names["high"], low=names["low"], amount=amount(found, unit, signed=not sure)
     )
     return Markup("{}, {}{}.").format(where, claim, f", {among}" if len(compared) > 2 else "")
 

@@ -1,29 +1,31 @@
-"""The main differences between the models, for the top of the page.
+"""What the claims leave untold of the differences between the models, for the top of the page.
 
-What belongs here: which quantities are told, and in which words. What does not: how a quantity is
-computed (`quantities`, `alikeness`) and how sentences are built (`sentences`).
+What belongs here: which quantities are told, and in which words. What does not: verdicts
+(`verdicts`), how a quantity is computed (`mimprobe.claims`), how sentences are built (`sentences`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import pandas as pd
 from markupsafe import Markup
 
-from mimprobe.report.alikeness import last_layers_alike, layers_alike
-from mimprobe.report.estimates import Estimate, ImageVector, estimate
-from mimprobe.report.quantities import (
+from mimprobe.claims import Evidence
+from mimprobe.claims.alikeness import last_layers_alike, layers_alike
+from mimprobe.claims.estimates import Estimate, ImageVector, estimate
+from mimprobe.claims.evidence import Found
+from mimprobe.claims.quantities import (
+    Part,
     all_layers,
     end_layers,
     first_half,
-    head_spread,
     last_three,
     layer_mean,
+    mean_spread,
 )
-from mimprobe.report.sentences import Looks, change, difference, values_of
+from mimprobe.report.sentences import Apart, Looks, change, difference, values_of
 from mimprobe.report.wording import amount, named
-from mimprobe.tables import PAIR_COLUMNS, PerImageValues, Result
+from mimprobe.tables import Result
 
 
 @dataclass(frozen=True)
@@ -48,26 +50,34 @@ class Column:
 class Compared:
     """What the sentences are made from."""
 
-    values: PerImageValues
-    cka: pd.DataFrame
+    evidence: Evidence
     looks: Looks
+    judged: Collection[str]
     models: Sequence[str]
     trained: Sequence[str]
+
+    def layer_mean(self, metric: str, layers: Part) -> Mapping[str, ImageVector]:
+        """Average a metric over some layers, by model and image."""
+        return layer_mean(self.evidence.values, self.models, metric, layers)
 
 
 Told = tuple[list[Finding], list[Column]]
 
 
-def summarise(result: Result, looks: Looks) -> Told:
-    """Give the findings, and the table of the numbers in them."""
+def summarise(result: Result, looks: Looks, judged: Collection[str] = ()) -> Told:
+    """Give the findings, and the table of the numbers in them.
+
+    Args:
+        result: measured, or read back.
+        looks: of the models.
+        judged: claims with a verdict on some model; what they tell is not told again.
+    """
     entries = result.manifest.get("models", [])
     compared = Compared(
-        result.per_image,
-        result["cka"] if "cka" in result else pd.DataFrame(columns=list(PAIR_COLUMNS)),
-        looks,
+        Evidence(result), looks, judged,
         models=[str(entry["name"]) for entry in entries],
         trained=[str(entry["name"]) for entry in entries if entry.get("kind") != "untrained"],
-    )
+    )  # fmt: skip
     findings, columns = [], []
     for tell in (_distance, _spread, _kl, _prefix, _alikeness):
         found, shown = tell(compared)
@@ -77,9 +87,9 @@ def summarise(result: Result, looks: Looks) -> Told:
 
 
 def _distance(compared: Compared) -> Told:
-    samples = layer_mean(compared.values, compared.models, "attention_distance", end_layers)
+    samples = compared.layer_mean("attention_distance", end_layers)
     return _tell(
-        compared, samples, unit="px", section="attention_distance",
+        compared, *_paired(samples), unit="px", section="attention_distance",
         title="How far heads look",
         where="In the last third of the layers",
         more="heads of {high} look {amount} farther than heads of {low}",
@@ -88,22 +98,34 @@ def _distance(compared: Compared) -> Told:
 
 
 def _spread(compared: Compared) -> Told:
-    samples = head_spread(compared.values, compared.models, "attention_entropy", end_layers)
-    return _tell(
-        compared, samples, unit="nats", section="attention_entropy",
+    def spread(*models: str) -> Found:
+        return compared.evidence.chosen(mean_spread, "attention_entropy", end_layers, *models)
+
+    values = {
+        model: found for model in compared.models if isinstance(found := spread(model), Estimate)
+    }
+
+    def apart(high: str, low: str) -> Estimate:
+        found = spread(high, low)
+        assert isinstance(found, Estimate)
+        return found
+
+    findings, columns = _tell(
+        compared, values, apart, unit="nats", section="attention_entropy",
         title="Focused and broad heads side by side",
         where="In the last third of the layers",
         more="the entropies of a layer's broadest and narrowest head lie {amount} farther apart in "
         "{high} than in {low}",
         label="Spread of head entropies, last third of layers",
     )  # fmt: skip
+    return [] if "breadth" in compared.judged else findings, columns
 
 
 def _prefix(compared: Compared) -> Told:
-    shares = layer_mean(compared.values, compared.models, "prefix_mass", all_layers)
+    shares = compared.layer_mean("prefix_mass", all_layers)
     percent = {model: 100 * sample for model, sample in shares.items()}
     return _tell(
-        compared, percent, unit="%", section="prefix_mass",
+        compared, *_paired(percent), unit="%", section="prefix_mass",
         title="Attention on prefix tokens",
         where="Averaged over layers",
         more="patches of {high} give {amount} of all attention more to class, distillation or "
@@ -112,25 +134,29 @@ def _prefix(compared: Compared) -> Told:
     )  # fmt: skip
 
 
+def _paired(samples: Mapping[str, ImageVector]) -> tuple[Mapping[str, Estimate], Apart]:
+    """Give each model's value, and how to subtract two models image by image."""
+    values = {model: estimate(sample) for model, sample in samples.items()}
+    return values, lambda high, low: estimate(samples[high] - samples[low])
+
+
 def _tell(
-    compared: Compared, samples: Mapping[str, ImageVector], *, unit: str, section: str, title: str,
-    where: str, more: str, label: str,
+    compared: Compared, values: Mapping[str, Estimate], apart: Apart, *, unit: str, section: str,
+    title: str, where: str, more: str, label: str,
 ) -> Told:  # fmt: skip
     """Tell a quantity that each model has once: the largest difference, then all values."""
-    if not samples:
+    if not values:
         return [], []
-    values = {model: estimate(sample) for model, sample in samples.items()}
-    apart = difference(
-        samples, compared.trained, where=where, more=more, unit=unit, looks=compared.looks
+    told = difference(
+        values, apart, compared.trained, where=where, more=more, unit=unit, looks=compared.looks
     )
-    text = Markup("{} {}: {}.").format(apart, label, values_of(values, unit, compared.looks))
+    text = Markup("{} {}: {}.").format(told, label, values_of(values, unit, compared.looks))
     return [Finding(title, text.strip(), section)], [Column(label, unit, values)]
 
 
 def _kl(compared: Compared) -> Told:
-    values, models = compared.values, compared.models
-    before = layer_mean(values, models, "head_kl", first_half)
-    after = layer_mean(values, models, "head_kl", last_three)
+    before = compared.layer_mean("head_kl", first_half)
+    after = compared.layer_mean("head_kl", last_three)
     columns = [
         Column(label, "nats", {model: estimate(sample) for model, sample in samples.items()})
         for label, samples in (
@@ -139,7 +165,7 @@ def _kl(compared: Compared) -> Told:
         )
         if samples
     ]
-    if not set(before) & set(after):
+    if not set(before) & set(after) or "diversity" in compared.judged:
         return [], columns
     text = Markup(
         "From the first half of the layers to the last three, the KL between heads of one layer {}."
@@ -151,15 +177,16 @@ def _alikeness(compared: Compared) -> Told:
     alike = {
         model: found
         for model in compared.models
-        if (found := layers_alike(compared.cka, model)) is not None
+        if (found := layers_alike(compared.evidence.cka, model)) is not None
     }
     if not alike:
         return [], []
     label = "Mean CKA of two layers of a model"
-    text = Markup("{}: {}. {}").format(
-        label, values_of(alike, "", compared.looks), _least_alike(compared)
-    )
-    return [Finding("How alike layers are", text.strip(), "cka")], [Column(label, "", alike)]
+    last, columns = _least_alike(compared), [Column(label, "", alike)]
+    if "resemblance" in compared.judged:
+        return [Finding("How alike the last layers are", last, "cka")] if last else [], columns
+    text = Markup("{}: {}. {}").format(label, values_of(alike, "", compared.looks), last)
+    return [Finding("How alike layers are", text.strip(), "cka")], columns
 
 
 def _least_alike(compared: Compared) -> Markup:
@@ -169,7 +196,7 @@ def _least_alike(compared: Compared) -> Markup:
     found = {
         pair: value
         for pair in combinations(models, 2)
-        if (value := last_layers_alike(compared.cka, *pair)) is not None
+        if (value := last_layers_alike(compared.evidence.cka, *pair)) is not None
     }
     if not found:
         return Markup()

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from mimprobe.claims.estimates import Estimate
 from mimprobe.figures import Style
-from mimprobe.report.estimates import Estimate
 
 MOST_DECIMALS = 6
 

@@ -11,7 +11,7 @@ import torch
 from mimprobe.errors import OptionError
 from mimprobe.measures.similarity import LEAST_IMAGES
 from mimprobe.shapes import Pooled
-from mimprobe.stream.grams import RowSource, gram_sums, group_count
+from mimprobe.stream.grams import RowSource, gram_sums, group_count, jackknife_error
 from mimprobe.stream.rows import FeatureRows, Rows
 from mimprobe.stream.sites import CkaMatrix, SiteRows
 from mimprobe.stream.state import State
@@ -90,8 +90,11 @@ class CkaFeatures:
         groups, note = _groups(source, self.budget_bytes)
         sums = gram_sums(source, groups, seed)
         value = sums.cka()
-        se = torch.full_like(value, torch.nan) if note else sums.standard_error()
-        return CkaMatrix(self.sites, value, se, source.images, note)
+        if note:
+            missing = torch.full_like(value, torch.nan)
+            return CkaMatrix(self.sites, value, missing, source.images, note)
+        left = sums.without_each()
+        return CkaMatrix(self.sites, value, jackknife_error(left), source.images, note, left)
 
     def close(self) -> None:
         """Forget the features, and remove them from disk."""

@@ -79,11 +79,17 @@ class GramSums:
         images = row_sums.shape[1]
         return cka_from_hsic(hsic_from_totals(images, trace, totals[:, None], totals, middle))
 
-    def standard_error(self) -> Float64[Tensor, "site other_site"]:
-        """Delete-one-group jackknife: sqrt((G - 1) / G * sum of squared deviations)."""
-        groups = len(self.members)
-        left = torch.stack([self.cka(without=group) for group in range(groups)])
-        return ((left - left.mean(0)).square().sum(0) * (groups - 1) / groups).sqrt()
+    def without_each(self) -> Float64[Tensor, "group site other_site"]:
+        """CKA of every pair of sites, without each group in turn."""
+        return torch.stack([self.cka(without=group) for group in range(len(self.members))])
+
+
+def jackknife_error(
+    left: Float64[Tensor, "group site other_site"],
+) -> Float64[Tensor, "site other_site"]:
+    """Delete-one-group jackknife: sqrt((G - 1) / G * sum of squared deviations)."""
+    groups = len(left)
+    return ((left - left.mean(0)).square().sum(0) * (groups - 1) / groups).sqrt()
 
 
 def group_count(images: int, largest: int = 20) -> int:

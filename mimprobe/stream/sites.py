@@ -21,7 +21,8 @@ from mimprobe.stream.state import State
 class CkaMatrix:
     """CKA of every ordered pair of sites, with its standard error.
 
-    `note` says why the standard errors are NaN; it is empty where they are not.
+    `without` has the CKA without each group of images, from which the errors come; it is None where
+    there are none, and `note` says why.
     """
 
     sites: tuple[str, ...]
@@ -29,6 +30,7 @@ class CkaMatrix:
     se: Float64[Tensor, "site site"]
     images: int
     note: str
+    without: Float64[Tensor, "group site site"] | None = None
 
 
 class SiteRows:

@@ -256,6 +256,37 @@ def test_per_image_values_are_named_and_averaged(networks, pixels):
     np.testing.assert_allclose(values.values.mean(0), table["value"].to_numpy(float), rtol=1e-5)
 
 
+def test_a_normalised_distance_is_the_share_of_uniform_attentions(networks, pixels):
+    tool = feed(ANALYZERS["attention_distance"](), networks, pixels, [list(range(IMAGES))])
+    table = tool.table(KINDS).set_index(["model", "layer", "metric"])
+    places = [(16 * row, 16 * column) for row in range(4) for column in range(4)]
+    uniform = np.mean([np.hypot(a - c, b - d) for a, b in places for c, d in places])
+    for layer in range(2):
+        found, share = (
+            table.loc["plain", layer, f"attention_distance{end}"]["value"].to_numpy(float)
+            for end in ("", "_normalised")
+        )
+        np.testing.assert_allclose(share, found / uniform, rtol=1e-5)
+    shares = table.xs("attention_distance_normalised", level="metric")["value"]
+    assert shares.between(0.1, 2).all()
+
+
+def test_cka_hands_on_what_the_error_of_its_mean_follows_from(networks, pixels):
+    tool = feed(Cka(), networks, pixels, [list(range(IMAGES))])
+    table, alike = tool.table(KINDS), tool.describe()["alike"]
+    within = table[
+        (table["model"] == table["other_model"]) & (table["layer"] < table["other_layer"])
+    ]
+    assert set(alike) == set(networks)
+    (pair,) = within[within["model"] == "plain"].itertuples()
+    left = np.array(alike["plain"])
+    assert len(left) == IMAGES
+    spread = (left - left.mean()) ** 2
+    assert pair.se == pytest.approx(np.sqrt((IMAGES - 1) / IMAGES * spread.sum()))
+    several = within[within["model"] == "windows"]["value"]
+    assert np.mean(alike["windows"]) == pytest.approx(several.mean(), abs=0.1)
+
+
 def test_windowed_models_report_padding_and_no_prefix(networks, pixels):
     table = feed(ANALYZERS["prefix_mass"](), networks, pixels, [list(range(IMAGES))]).table(KINDS)
     by_model = {name: set(rows["metric"]) for name, rows in table.groupby("model")}

@@ -56,6 +56,22 @@ def test_an_earlier_result_is_not_overwritten_without_asking(compared, mimprobe,
     assert (folder / "manifest.json").read_bytes() == before
 
 
+def test_claims_are_judged_from_the_folder(compared, mimprobe, tmp_path):
+    folder, _ = compared
+    outcome = mimprobe("claims", folder)
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert lines[0].split()[:3] == ["claim", "verdict", "models"]
+    (judged,) = [line for line in lines if "simmim-tiny40" in line]
+    assert "undecided" in judged
+    assert "6 images have values, and a verdict needs at least 16" in judged
+    without = [line for line in lines if "no supervised model" in line]
+    assert len(without) == 3
+    assert "about these checkpoints" in lines[-1]
+    assert {"claims.csv", "differences.csv"} <= {path.name for path in folder.iterdir()}
+    assert_one_line(mimprobe("claims", tmp_path / "none"), "no result folder")
+
+
 def test_probe_and_report_are_the_two_halves(mimprobe, photos, tmp_path):
     out = tmp_path / "out"
     first = mimprobe(

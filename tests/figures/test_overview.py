@@ -36,7 +36,8 @@ def labels_of(panel):
 def test_each_line_is_a_models_layer_means(figure):
     panel = draw(TABLE, figure)
     for line, name in zip(curves_of(panel), NAMES, strict=True):
-        means = TABLE[(TABLE["model"] == name) & TABLE["head"].isna()]
+        rows = TABLE[(TABLE["model"] == name) & (TABLE["metric"] == "attention_distance")]
+        means = rows[rows["head"].isna()]
         np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 13))
         np.testing.assert_array_equal(line.get_ydata(), means["value"])
     assert panel.get_xlabel() == "layer"

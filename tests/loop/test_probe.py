@@ -49,7 +49,7 @@ def test_a_module_in_memory_with_a_transform(network, pictures):
     result = mimprobe.probe({"mine": network}, pictures, transform=prepare(32), device="cpu")
     assert set(result) == set(mimprobe.ANALYZERS) - {"mutual_neighbours"}
     assert (result["attention_distance"]["n"] == 7).all()
-    assert len(result["attention_distance"]) == 2 * (3 + 1)
+    assert len(result["head_kl"]) == 2 * (3 + 1)
     assert "mine" in result._repr_html_()
     assert result.manifest["models"][0]["preprocessing"] == "the user's own transform"
 

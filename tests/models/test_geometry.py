@@ -8,7 +8,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 
 from mimprobe.measures.attention import attention_distance
-from mimprobe.models.geometry import Geometry, patch_distances, windows_of
+from mimprobe.models.geometry import Geometry, patch_distances, uniform_distance, windows_of
 
 CPU = torch.device("cpu")
 
@@ -22,6 +22,35 @@ def test_distances_of_a_plain_grid_match_the_published_oracle():
     assert distances.max().item() == pytest.approx(294.15642, abs=1e-4)
     mean = attention_distance(uniform(196, 196), distances)
     assert mean.item() == pytest.approx(116.49223, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "known"),
+    [
+        (Geometry((14, 14), (16, 16), prefix_tokens=2), 116.49223),
+        (Geometry((14, 14), (4, 4), window=(7, 7)), 4 * 3.609465),
+        (Geometry((1, 1), (32, 32)), 0.0),
+    ],
+)
+def test_distance_of_uniform_attention(geometry, known):
+    assert uniform_distance(geometry) == pytest.approx(known, abs=1e-4)
+
+
+def test_distance_of_uniform_attention_with_padding_and_shift():
+    """By the image's own coordinates: 5 x 3 patches, padded to 6 x 4, windows of 3 x 2."""
+    geometry = Geometry((5, 3), (4, 8), window=(3, 2), shift=(1, 1))
+    windows, means = {}, []
+    for y in range(5):
+        for x in range(3):
+            place = ((y - 1) % 5, (x - 1) % 3)  # rolled before it is padded, as in timm
+            cut = tuple(
+                0 if at < full - side else 1 if at < full - 1 else 2
+                for at, full, side in zip(place, (6, 4), (3, 2), strict=True)
+            )
+            windows.setdefault((place[0] // 3, place[1] // 2, cut), []).append((4 * y, 8 * x))
+    for places in windows.values():
+        means += [sum(math.dist(one, other) for other in places) / len(places) for one in places]
+    assert uniform_distance(geometry) == pytest.approx(sum(means) / 15)
 
 
 def test_distances_of_a_non_square_grid_and_patch():

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import Mock
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 from synthetic import Spec, make_result
 
@@ -143,9 +144,15 @@ def test_the_page_has_its_sections_and_tables(written):
     for heading in ("Architecture", "Parameters", "Heads", "Prefix tokens", "layer (px)", "layer"):
         assert heading in headings
     assert "No attention, and so not shown here: resnet." in written.read_text()
-    assert page.texts("a")[len(page.texts("h2")) + 1 :][:5] == [
-        "How far heads look", "Focused and broad heads side by side", "How differently heads look",
-        "Attention on prefix tokens", "How alike layers are",
+    links = page.texts("a")[len(page.texts("h2")) + 1 :]
+    assert links[5:8] == [
+        "How far heads look", "Attention on prefix tokens", "How alike the last layers are",
+    ]  # fmt: skip
+    assert links[:5] == [
+        "MIM keeps locality in all layers",
+        "Heads of supervised and contrastive models become alike at the end, MIM's do not",
+        "MIM attention stays both focused and broad", "MIM layers resemble each other",
+        "claims.csv",
     ]  # fmt: skip
 
 
@@ -220,14 +227,29 @@ def test_plain_pages_without_attention_or_with_few_images(tmp_path, monkeypatch)
     assert "they need at least two images" not in blind
     few = write_report(make_result(SPECS, images=1), tmp_path / "few").read_text()
     assert "on this one image;" in few
-    assert "intervals are too narrow" in few
+    assert few.count("undecided</span>") == 6  # 1 pair, 2 models, 1 pair, 2 pairs
+    assert "One image has a value, and a verdict needs at least 16" in few
     assert "cka.csv" not in few
     nothing = make_result(SPECS[:1])
     empty = write_report(Result({}, {}, nothing.per_image), tmp_path / "empty").read_text()
     assert "The tables hold nothing that a summary compares" in empty
 
 
-def test_in_the_results_own_folder_only_page_and_figures_are_added(tmp_path, monkeypatch):
+def test_verdicts_stand_first_and_in_a_file(written):
+    shown = [text for inside, text in Page(written).text if inside in ("span", "h4", "h3")]
+    verdicts = ("holds", "does not hold", "undecided")
+    first = next(at for at, text in enumerate(shown) if text.strip() in verdicts)
+    assert any("arXiv 2205.13543" in text for text in shown[:first])
+    assert "What else differs" in shown[first:]
+    table = pd.read_csv(written.parent / "claims.csv")
+    marks = [text.strip() for text in shown if text.strip() in verdicts]
+    whole = table[~((table["claim"] == "locality") & table["other_model"].isna())]
+    assert marks == list(whole["verdict"])
+    differences = pd.read_csv(written.parent / "differences.csv")
+    assert set(differences["model"]) == {"vit", "deit"}
+
+
+def test_in_the_results_own_folder_only_what_the_report_makes_is_added(tmp_path, monkeypatch):
     quick(monkeypatch)
     result = make_result(SPECS[:2])
     before = contents(result.write(tmp_path / "out"))
@@ -235,7 +257,9 @@ def test_in_the_results_own_folder_only_page_and_figures_are_added(tmp_path, mon
     after = contents(tmp_path / "out")
     assert {name for name in before if before[name] != after[name]} == {"manifest.json"}
     added = {name for name in after if name not in before}
-    assert {name.split("/")[0] for name in added} == {"report.html", "figures"}
+    assert {name.split("/")[0] for name in added} == {
+        "report.html", "figures", "claims.csv", "differences.csv",
+    }  # fmt: skip
 
 
 def test_what_is_there_is_not_replaced_without_asking(tmp_path, monkeypatch):
@@ -266,7 +290,7 @@ def test_another_report_leaves_nothing_of_the_earlier_and_all_of_the_users(tmp_p
 
 @pytest.mark.parametrize("step", [0, 6, 7, 12, 18])
 def test_an_interrupted_report_has_no_page_and_leaves_nothing(step, tmp_path, monkeypatch):
-    """Six files of tables, the manifest, the manifest with ten figures, those, then the page."""
+    """Six files of tables, the manifest, the manifest with all files, those, then the page."""
     quick(monkeypatch)
     out, result, original, calls = tmp_path / "out", make_result(SPECS[:1]), os.fsync, []
 

@@ -5,19 +5,21 @@ import math
 import numpy as np
 import pytest
 
+from mimprobe.claims.estimates import Estimate, estimate, within
 from mimprobe.figures import model_styles
-from mimprobe.report.estimates import Estimate
 from mimprobe.report.sentences import change, difference, extremes, values_of
 
 LOOKS = model_styles(dict.fromkeys("abcdef", "mim"))
 BASE = np.arange(16.0)  # wide over images: only the paired difference is narrow
-WAVE = np.array([-1.0, 1.0] * 8)  # its mean is 0 +- 0.506
-REACH = 1.96 * math.sqrt(16 / 15) / 4
+WAVE = 0.92 * np.array([-1.0, 1.0] * 8)  # its mean is 0 +- 0.506
+REACH = 0.92 * 2.13145 * math.sqrt(16 / 15) / 4
 
 
 def told(samples, trained=None):
     return difference(
-        samples, list(samples) if trained is None else trained, where="Here", unit="px",
+        {model: estimate(sample) for model, sample in samples.items()},
+        lambda high, low: estimate(samples[high] - samples[low]),
+        list(samples) if trained is None else trained, where="Here", unit="px",
         more="{high} is {amount} above {low}", looks=LOOKS,
     ).striptags()  # fmt: skip
 
@@ -41,8 +43,8 @@ def test_an_interval_that_contains_zero_gives_no_claim(shift, claim):
 
 
 def test_what_cannot_be_told_apart_has_a_signed_interval():
-    assert told({"a": BASE, "b": BASE + 0.25 + WAVE}) == (
-        "Here, b and a cannot be told apart: +0.2 px (\N{MINUS SIGN}0.3 to +0.8)."
+    assert told({"a": BASE, "b": BASE + 0.24 + WAVE}) == (
+        "Here, b and a cannot be told apart: +0.2 px (\N{MINUS SIGN}0.3 to +0.7)."
     )
     assert "cannot be told apart" in told({"a": BASE, "b": BASE.copy()})
 
@@ -69,7 +71,7 @@ def test_one_model_has_no_difference():
 
 
 def test_values_are_listed_or_of_many_the_extremes():
-    values = {model: Estimate(float(place), 0.5) for place, model in enumerate("bca")}
+    values = {model: within(float(place), 0.5) for place, model in enumerate("bca")}
     assert values_of(values, "nats", LOOKS).striptags() == (
         "b 0.0 nats (\N{MINUS SIGN}0.5 to 0.5), c 1.0 nats (0.5 to 1.5) and a 2.0 nats (1.5 to 2.5)"
     )

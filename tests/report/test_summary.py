@@ -9,7 +9,7 @@ from synthetic import MIXED, Spec, make_result, per_image_of
 from mimprobe.figures import model_styles
 from mimprobe.report.summary import summarise
 
-WAVE = np.array([-1.0, 1.0] * 8)  # over 16 images; its mean is 0 +- 0.506
+WAVE = 0.92 * np.array([-1.0, 1.0] * 8)  # over 16 images; its mean is 0 +- 0.506
 MINUS = "\N{MINUS SIGN}"
 DEPTH = 6
 """The last third are layers 4 and 5, the first half 0 to 2, the last three 3 to 5."""

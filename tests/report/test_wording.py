@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from mimprobe.claims.estimates import Estimate, within
 from mimprobe.figures import Style
-from mimprobe.report.estimates import Estimate
 from mimprobe.report.wording import (
     amount,
     breakable,
@@ -24,7 +24,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.mark.parametrize(
-    ("value", "reach", "text", "within"),
+    ("value", "reach", "text", "bracket"),
     [
         (12.345, 0.3, "12.3", "12.0 to 12.6"), (12.344, 0.03, "12.34", "12.31 to 12.37"),
         (12.345, 3.0, "12", "9 to 15"), (12345.6, 321.0, "12,346", "12,025 to 12,667"),
@@ -34,28 +34,28 @@ MINUS = "\N{MINUS SIGN}"
         (0.5, 1e-12, "0.500000", "0.500000 to 0.500000"),
     ],
 )  # fmt: skip
-def test_a_value_has_the_digits_that_its_interval_allows(value, reach, text, within):
-    found = Estimate(value, reach)
+def test_a_value_has_the_digits_that_its_interval_allows(value, reach, text, bracket):
+    found = within(value, reach)
     assert value_of(found) == text
-    assert interval(found) == within
+    assert interval(found) == bracket
 
 
 @given(st.floats(-1e5, 1e5), st.floats(1e-5, 1e4))
 def test_a_written_value_lies_within_its_interval(value, reach):
-    written = float(value_of(Estimate(value, reach)).replace(MINUS, "-").replace(",", ""))
+    written = float(value_of(within(value, reach)).replace(MINUS, "-").replace(",", ""))
     assert abs(written - value) <= reach * (1 + 1e-9)
 
 
 def test_signs():
     assert number(0.5, 1, signed=True) == "+0.5"
     assert number(-0.5, 1, signed=True) == f"{MINUS}0.5"
-    assert interval(Estimate(0.0, 0.5), signed=True) == f"{MINUS}0.5 to +0.5"
+    assert interval(within(0.0, 0.5), signed=True) == f"{MINUS}0.5 to +0.5"
     assert number(math.inf, 1) == "no value"
 
 
 def test_an_amount_has_its_unit_and_its_interval_in_brackets():
-    assert amount(Estimate(5.0, 0.2), "px").striptags() == "5.0 px (4.8 to 5.2)"
-    assert amount(Estimate(5.0, 0.2), "").striptags() == "5.0 (4.8 to 5.2)"
+    assert amount(within(5.0, 0.2), "px").striptags() == "5.0 px (4.8 to 5.2)"
+    assert amount(within(5.0, 0.2), "").striptags() == "5.0 (4.8 to 5.2)"
     assert amount(Estimate(5.0), "px") == "5.00\N{NO-BREAK SPACE}px"
     assert "<b>" not in amount(Estimate(5.0), "<b>")
 

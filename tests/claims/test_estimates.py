@@ -7,28 +7,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import t
 
-from mimprobe.report.estimates import Estimate, estimate
+from mimprobe.claims.estimates import Estimate, estimate, within
 
 
 @given(arrays(float, st.integers(2, 30), elements=st.floats(-1e6, 1e6)))
-def test_an_estimate_is_the_mean_within_196_standard_errors(values):
+def test_an_estimate_is_the_mean_with_students_interval(values):
     found = estimate(values)
     mean = math.fsum(values) / len(values)
+    quantile = t.ppf(0.975, len(values) - 1)
     variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
     assert found.value == pytest.approx(mean, abs=1e-9)
-    assert found.reach == pytest.approx(1.96 * math.sqrt(variance / len(values)), abs=1e-9)
+    assert found.reach == pytest.approx(quantile * math.sqrt(variance / len(values)), abs=1e-6)
+    assert found.n == len(values)
 
 
 def test_ends_of_the_interval():
-    found = Estimate(5.0, 2.0)
+    found = within(5.0, 2.0)
     assert (found.low, found.high) == (3.0, 7.0)
     assert math.isnan(Estimate(5.0).low)
 
 
-def test_the_interval_covers_the_truth_95_times_in_100():
+@pytest.mark.parametrize("images", [5, 16, 100])
+def test_the_interval_covers_the_truth_95_times_in_100(images):
     draw = np.random.default_rng(0)
-    found = [estimate(draw.normal(3, 2, 100)) for _ in range(2000)]
+    found = [estimate(draw.normal(3, 2, images)) for _ in range(2000)]
     covered = np.mean([one.low <= 3 <= one.high for one in found])
     assert covered == pytest.approx(0.95, abs=0.015)
 

@@ -1,16 +1,21 @@
 """Which layers and heads a quantity is taken over."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic import per_image_of
 
-from mimprobe.report.quantities import (
+from mimprobe.claims.quantities import (
     all_layers,
     end_layers,
     first_half,
-    head_spread,
+    heads_by_layer,
     last_three,
     layer_mean,
+    least_local,
+    lower_quartile,
+    mean_spread,
 )
 
 # (layer, head, image): the hundreds count layers, the tens heads, the ones images.
@@ -45,21 +50,38 @@ def test_the_mean_over_layers_and_heads_is_one_value_for_each_image():
     np.testing.assert_allclose(found["m"], NUMBERS[:3].mean((0, 1)))
 
 
-def test_the_spread_is_between_the_heads_that_are_widest_apart_over_all_images():
-    heads = np.array([[[1.0, 5, 5, 13], [2, 0, 9, 1], [3, 3, 3, 3]]])  # means 6, 3, 3
-    values = per_image_of({("m", "attention_entropy"): np.concatenate([heads, heads[:, ::-1] + 1])})
-    found = head_spread(values, ["m"], "attention_entropy", end_layers)
-    np.testing.assert_allclose(found["m"], heads[0, 0] - heads[0, 2])
-    both = head_spread(values, ["m"], "attention_entropy", all_layers)
-    first = heads[0, 0] - heads[0, 1]  # of two equal means, the first head
-    np.testing.assert_allclose(both["m"], (first + heads[0, 0] - heads[0, 2]) / 2)
+def test_heads_of_some_layers_by_image_in_the_order_of_their_names():
+    values = per_image_of({("m", "head_kl"): NUMBERS, ("n", "head_kl"): -NUMBERS})
+    values = replace(values, images=("b", "d", "a", "c"))
+    last, *rest = heads_by_layer(values, "m", "head_kl", lambda depth: range(depth - 1, depth))
+    assert rest == []
+    np.testing.assert_array_equal(last, NUMBERS[5].T[[2, 0, 3, 1]])
+
+
+def test_heads_and_layers_without_any_value_are_left_out():
+    numbers = NUMBERS.copy()
+    numbers[4, 1], numbers[5] = np.nan, np.nan
+    values = per_image_of({("m", "head_kl"): numbers})
+    (found,) = heads_by_layer(values, "m", "head_kl", end_layers)
+    np.testing.assert_array_equal(found, NUMBERS[4, [0, 2]].T)
+    assert heads_by_layer(values, "m", "prefix_mass", end_layers) == []
+
+
+MEANS = [np.array([[4.0, 1, 2], [0, 0, 9]]), np.array([[8.0, 3], [5, 5]])]
+"""Two draws of a layer with three heads and one with two."""
+
+
+def test_what_is_chosen_among_heads():
+    np.testing.assert_allclose(mean_spread(MEANS), [(3 + 5) / 2, (9 + 0) / 2])
+    np.testing.assert_allclose(least_local(MEANS), [3, 5])
+    np.testing.assert_allclose(lower_quartile(MEANS), [2, 0])  # of 1 2 3 4 8 and 0 0 5 5 9
 
 
 def test_models_without_the_metric_are_left_out():
     values = per_image_of({("m", "head_kl"): NUMBERS, ("n", "head_kl"): NUMBERS * np.nan})
     assert list(layer_mean(values, ["n", "m", "resnet"], "head_kl", all_layers)) == ["m"]
     assert layer_mean(values, ["m"], "prefix_mass", all_layers) == {}
-    assert head_spread(values, ["n", "resnet"], "head_kl", all_layers) == {}
+    assert heads_by_layer(values, "n", "head_kl", all_layers) == []
 
 
 def test_images_without_a_value_stay_without_one():

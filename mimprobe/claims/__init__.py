@@ -1,0 +1,71 @@
+"""Claims of the papers as predicates over tables: holds, does not hold, undecided.
+
+What belongs here: quantities with their intervals, and judging them. What does not: measuring,
+drawing, and the look of a verdict.
+
+Definitions: "Revealing the Dark Secrets of Masked Image Modeling" (Xie et al., arXiv 2205.13543).
+The unit is the image: a verdict is about these checkpoints, not about ways of training.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pandas as pd
+
+from mimprobe.claims import breadth, diversity, locality, resemblance
+from mimprobe.claims.evidence import Evidence
+from mimprobe.claims.paired import DIFFERENCE_COLUMNS, differences
+from mimprobe.claims.verdicts import FAILS, HOLDS, UNDECIDED, Claim, Question, Verdict
+from mimprobe.tables import Result
+
+CLAIMS: dict[str, tuple[Claim, Callable[[Evidence], Iterator[Verdict]]]] = {
+    "locality": (locality.CLAIM, locality.judge),
+    "diversity": (diversity.CLAIM, diversity.judge),
+    "breadth": (breadth.CLAIM, breadth.judge),
+    "resemblance": (resemblance.CLAIM, resemblance.judge),
+}
+"""Claims by name, in the order in which a report tells them, with what judges them."""
+
+CLAIM_COLUMNS = (
+    "claim", "title", "model", "other_model", "verdict", "quantity", "part_verdict", "value", "low",
+    "high", "wanted", "threshold", "unit", "n", "why",
+)  # fmt: skip
+"""A row for each part of each verdict."""
+
+
+def evaluate_claims(result: Result) -> list[Verdict]:
+    """Judge every claim on every model, or pair of a MIM and a supervised model, that it is about.
+
+    Intervals are those of 95 %: Student's for means over images, a bootstrap over images for what
+    is chosen among heads, a jackknife over groups of images for CKA. A claim is undecided where its
+    interval contains the threshold, fewer than 16 images have values, or a table is missing.
+
+    Args:
+        result: measured, or read back.
+
+    Returns:
+        Verdicts, in the order of `CLAIMS`; at least one for each claim, which says what is missing
+        where the result has no models to judge it on.
+    """
+    evidence = Evidence(result)
+    return [verdict for _, judge in CLAIMS.values() for verdict in judge(evidence)]
+
+
+def claims_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Write verdicts as a tidy table, a row for each of their parts."""
+    rows = [
+        (
+            verdict.claim, verdict.title, *(*part.models, "", "")[:2], verdict.verdict,
+            part.question.quantity if part.question else "", part.verdict, part.estimate.value,
+            part.low, part.high, part.question.wanted if part.question else "", part.threshold,
+            part.unit, part.n, part.why,
+        )
+        for verdict in verdicts
+        for part in verdict.parts or (verdict,)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS))
+
+
+__all__ = [
+    "CLAIMS", "CLAIM_COLUMNS", "DIFFERENCE_COLUMNS", "FAILS", "HOLDS", "UNDECIDED", "Claim",
+    "Evidence", "Question", "Verdict", "claims_table", "differences", "evaluate_claims",
+]  # fmt: skip

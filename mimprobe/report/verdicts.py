@@ -1,0 +1,136 @@
+"""The claims at the top of the page: each verdict in words, with its numbers.
+
+What belongs here: marks and sentences of verdicts, and the table of differences. What does not:
+judging (`mimprobe.claims`).
+"""
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from mimprobe.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Verdict
+from mimprobe.claims.estimates import Estimate
+from mimprobe.figures import LABELS
+from mimprobe.report.sections import Numbers
+from mimprobe.report.sentences import Looks
+from mimprobe.report.wording import amount, named
+
+SYMBOLS = {HOLDS: "\N{CHECK MARK}", FAILS: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
+
+
+MOST_SHOWN = 4
+"""Verdicts of one claim that the page shows unfolded."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict on some models as the page shows it."""
+
+    verdict: str
+    symbol: str
+    models: Markup
+    parts: Sequence[tuple[str, Markup]]
+    """Sentences, each with the mark of its part; no mark where there is only one."""
+
+
+@dataclass(frozen=True)
+class ClaimShown:
+    """A claim with all its verdicts, and the section that shows its values."""
+
+    title: str
+    section: str
+    judged: Sequence[Judged]
+
+    @property
+    def folded(self) -> str:
+        """How many verdicts there are of each kind, where they are too many to be read at once."""
+        found = [one.verdict for one in self.judged]
+        told = [
+            f"{mark} {one}: {found.count(one)}" for one, mark in SYMBOLS.items() if one in found
+        ]
+        return ", ".join(told) if len(found) > MOST_SHOWN else ""
+
+
+def claims_shown(
+    verdicts: Sequence[Verdict], tables: Collection[str], looks: Looks
+) -> list[ClaimShown]:
+    """Group verdicts on models by claim; claims without models to judge are left out.
+
+    A claim is linked to the section of its table, if there is such a table.
+    """
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        if verdict.models:
+            groups.setdefault(verdict.claim, []).append(verdict)
+    return [
+        ClaimShown(
+            group[0].title,
+            table if (table := CLAIMS[name][0].table) in tables else "",
+            [_judged(verdict, looks) for verdict in group],
+        )
+        for name, group in groups.items()
+    ]
+
+
+def not_judged(verdicts: Sequence[Verdict]) -> list[str]:
+    """Say of each claim without models what is missing."""
+    return [f"{verdict.title}: {verdict.why}." for verdict in verdicts if not verdict.models]
+
+
+def _judged(verdict: Verdict, looks: Looks) -> Judged:
+    models = [named(model, looks[model]) for model in verdict.models]
+    sentences = {_sentence(part, looks): SYMBOLS[part.verdict] for part in verdict.parts}
+    return Judged(
+        verdict.verdict, SYMBOLS[verdict.verdict], Markup(" against ").join(models),
+        [(mark if len(sentences) > 1 else "", text) for text, mark in sentences.items()],
+    )  # fmt: skip
+
+
+def _sentence(part: Verdict, looks: Looks) -> Markup:
+    """Say what was found, or why nothing could be."""
+    if not part.sentence:
+        return Markup("{}{}.").format(part.why[:1].upper(), part.why[1:])
+    names = [named(model, looks[model]) for model in part.models]
+    told = Markup(part.sentence).format(
+        first=names[0], second=names[-1], threshold=f"{part.threshold:g}", amount=_amount(part)
+    )
+    return Markup("{}{}.").format(told[:1].upper(), told[1:])
+
+
+def _amount(part: Verdict) -> Markup:
+    """Write a difference without its sign where the sentence says its direction."""
+    found, unit = part.estimate, part.unit if part.unit != "1" else ""
+    if part.threshold == 0 and part.side == "below":
+        turned = Estimate(-found.value, -found.high, -found.low)
+        return amount(turned, unit)
+    return amount(found, unit, signed=part.threshold == 0 and part.side == "across")
+
+
+def differences_shown(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
+    """Show how far each two models are apart over parts of the network, a table for each pair."""
+    parts = table[table["part"] != "layer"]
+    return [
+        (f"{model} less {other}", _pair(rows))
+        for (model, other), rows in parts.groupby(["model", "other_model"], sort=False)
+    ]
+
+
+def _pair(parts: pd.DataFrame) -> Numbers:
+    columns, rows = list(dict.fromkeys(parts["part"])), []
+    for (metric, unit), group in parts.groupby(["metric", "unit"], sort=False):
+        cells = {row["part"]: _cell(row) for row in group.to_dict("records")}
+        label = LABELS.get(str(metric), str(metric)) + ("" if unit == "1" else f" ({unit})")
+        rows.append([label, *(cells.get(part, "") for part in columns)])
+    return Numbers(["Layer means", *columns], rows)
+
+
+def _cell(row: Mapping[Hashable, Any]) -> Markup:
+    return amount(Estimate(row["value"], row["low"], row["high"]), "", signed=True)
+
+
+def judged_claims(verdicts: Sequence[Verdict]) -> set[str]:
+    """Name the claims with a number for some model: what they tell is not told again."""
+    return {verdict.claim for verdict in verdicts if any(part.sentence for part in verdict.parts)}
