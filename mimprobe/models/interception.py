@@ -31,24 +31,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mimprobe.errors import SiteError
 from mimprobe.models.sites import Site
 from mimprobe.models.switches import Switch, switched
+from mimprobe.shapes import HeadTokens, PairMask
 
 HALF = (torch.float16, torch.bfloat16)
 
 Show = Callable[[Tensor], None]
 """What is called with the probabilities, inside the pass."""
-
-Heads = Float[Tensor, "*batch head token channel"]
-"""Queries or keys."""
-
-Mask = Bool[Tensor, "*batch query key"] | Float[Tensor, "*batch query key"]
-"""True for pairs that take part, or a number to add to the logits; broadcast over all else."""
 
 _FUSED = F.scaled_dot_product_attention
 _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
@@ -77,9 +72,9 @@ def watched(site: Site, show: Show) -> Iterator[None]:
 
 
 def attention_probabilities(
-    query: Heads,
-    key: Heads,
-    mask: Mask | None = None,
+    query: HeadTokens,
+    key: HeadTokens,
+    mask: PairMask | None = None,
     *,
     scale: float | None = None,
     is_causal: bool = False,
@@ -112,7 +107,7 @@ def attention_probabilities(
         return logits.softmax(-1).masked_fill(logits.amax(-1, keepdim=True) == -math.inf, 0.0)
 
 
-def _masked(logits: Tensor, mask: Mask) -> Tensor:
+def _masked(logits: Tensor, mask: PairMask) -> Tensor:
     if mask.dtype == torch.bool:
         return logits.masked_fill(~mask, -math.inf)
     return logits + mask
