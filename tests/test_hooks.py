@@ -35,13 +35,30 @@ FAMILIES = {
          "window_size": 4},
     ),
 }  # fmt: skip
+SMALL = {"img_size": (64, 96), "patch_size": 16, "depth": 2, "embed_dim": 48, "num_heads": 3}
+MORE = {
+    "eva02": ("eva02_tiny_patch14_224", SMALL),
+    "dinov3": ("vit_small_patch16_dinov3", SMALL),
+    "relative": ("vit_relpos_small_patch16_224", SMALL),
+    "parallel": ("vit_base_patch16_xp_224", SMALL),
+    "normed": ("vit_base_patch16_rpn_224", SMALL),
+}
+"""Families whose maps have tests of their own, in models/test_rotary.py."""
+
+
+def built(name, arguments):
+    torch.manual_seed(0)
+    return timm.create_model(name, **arguments).eval()
 
 
 @pytest.fixture(params=FAMILIES)
 def network(request):
-    name, arguments = FAMILIES[request.param]
-    torch.manual_seed(0)
-    return timm.create_model(name, **arguments).eval()
+    return built(*FAMILIES[request.param])
+
+
+@pytest.fixture(params=FAMILIES | MORE)
+def any_network(request):
+    return built(*(FAMILIES | MORE)[request.param])
 
 
 def images_for(model):
@@ -93,7 +110,8 @@ def test_attention_is_the_softmax_of_the_weights(network):
     torch.testing.assert_close(observed.attention, own_attention(network, images))
 
 
-def test_output_is_unchanged_and_nothing_is_left_behind(network):
+def test_output_is_unchanged_and_nothing_is_left_behind(any_network):
+    network = any_network
     images = images_for(network)
     fused = {n: m.fused_attn for n, m in network.named_modules() if hasattr(m, "fused_attn")}
     state = {key: value.clone() for key, value in network.state_dict().items()}
@@ -112,7 +130,8 @@ def test_output_is_unchanged_and_nothing_is_left_behind(network):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
 
-def test_features_are_the_output_of_the_block(network):
+def test_features_are_the_output_of_the_block(any_network):
+    network = any_network
     images = images_for(network)
     places = layout(network)
     site = places[places.feature_sites[-1]]

@@ -32,7 +32,8 @@ def _vit(model: Any) -> Layout:
         tokens=_as_it_is,
         input_size=(model.image_size, model.image_size),
     )
-    return Layout("vit", model.conv_proj, 1, by_name(sites), reading)
+    # Not its convolution: the network asserts the size of its images before them.
+    return Layout("vit", model, 1, by_name(sites), reading)
 
 
 def _tap(block: Any) -> Tap | None:
