@@ -6,6 +6,7 @@ import weakref
 import pytest
 import timm
 import torch
+from attention_oracle import own_attention
 from torch import nn
 
 from mimprobe.errors import SilentSiteError, SiteError, UnknownNameError
@@ -66,40 +67,6 @@ def images_for(model):
     return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
-def own_attention(model, images):
-    """Recompute the probabilities of the first block from its weights, without timm."""
-    store = {}
-    block = layout(model)[layout(model).attention_sites[0]].block
-    handle = block.attn.register_forward_pre_hook(lambda m, args: store.update(x=args[0]))
-    with torch.no_grad():
-        model(images)
-    handle.remove()
-    x, attn = store["x"], block.attn
-    heads = attn.num_heads
-    batch, tokens, _ = x.shape
-    qkv = nn.functional.linear(x, attn.qkv.weight)
-    if attn.qkv.bias is not None:
-        qkv = qkv + attn.qkv.bias
-    elif getattr(attn, "q_bias", None) is not None:
-        qkv = qkv + torch.cat([attn.q_bias, torch.zeros_like(attn.q_bias), attn.v_bias])
-    q, k, _ = qkv.view(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    if hasattr(attn, "logit_scale"):  # SwinV2: cosine attention
-        q, k = (nn.functional.normalize(part, dim=-1) for part in (q, k))
-        scale = attn.logit_scale.clamp(max=4.6051702).exp()
-    else:
-        scale = q.shape[-1] ** -0.5
-    logits = q @ k.transpose(-1, -2) * scale
-    if getattr(model, "rel_pos_bias", None) is not None:
-        logits = logits + model.rel_pos_bias()
-    elif hasattr(attn, "relative_position_bias_table") and hasattr(attn, "_get_rel_pos_bias"):
-        logits = logits + attn._get_rel_pos_bias()
-    elif hasattr(attn, "cpb_mlp"):
-        table = attn.cpb_mlp(attn.relative_coords_table).view(-1, heads)
-        bias = table[attn.relative_position_index.view(-1)].view(tokens, tokens, heads)
-        logits = logits + 16 * bias.permute(2, 0, 1).sigmoid()
-    return logits.softmax(-1)
-
-
 def test_attention_is_the_softmax_of_the_weights(network):
     images = images_for(network)
     site = layout(network).attention_sites[0]
@@ -107,7 +74,8 @@ def test_attention_is_the_softmax_of_the_weights(network):
         network(images)
     observed = seen[site]
     assert isinstance(observed, AttentionSeen)
-    torch.testing.assert_close(observed.attention, own_attention(network, images))
+    expected = own_attention(network, images)
+    torch.testing.assert_close(observed.attention.double(), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_output_is_unchanged_and_nothing_is_left_behind(any_network):

@@ -14,8 +14,9 @@ bit for bit. `nn.MultiheadAttention` in evaluation mode would go round the fused
 kernel of its own; it takes the ordinary way while a mode is on, which rounds differently.
 
 *Half precision.* A softmax rounded to bfloat16 has three digits, and so have logits that a product
-is rounded to. Where the map is made in the open, its steps from queries and keys on are taken in
-float32, and the probabilities are rounded only behind the tap, for their product with the values.
+is rounded to. So the fused call is watched wherever a network has one; where it has none, its steps
+from queries and keys on are taken in float32, and the probabilities are rounded only behind the
+tap, for their product with the values.
 
 Torch keeps a stack of modes for each thread, and nothing global is patched: contexts nest, other
 threads see nothing of it, and a network that imported the fused function by name is observed too.
@@ -120,11 +121,10 @@ def _watched_forward(site: Site, inner: Callable[..., Any], show: Show) -> Calla
     def forward(*args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:
             half = _in_half_precision([*args, *kwargs.values()])
+            for switch in tap.in_half if half else tap.in_float32:
+                stack.enter_context(switched(switch))
             if half or tap.module is None:
                 stack.enter_context(_Watch(site, show, widens=half))
-            else:
-                for switch in tap.unfused:
-                    stack.enter_context(switched(switch))
             return inner(*args, **kwargs)
 
     return forward

@@ -32,15 +32,17 @@ class Tap:
         maker: the attention module, in whose forward pass the probabilities come about; None where
             it already hands them to `module` in float32 or better.
         switches: what makes the network hand them to `module`, for the time of the context.
-        unfused: what else does, for the time of a call of `maker`. Left alone in half precision,
-            where the fused call is watched instead: unfused, their digits would be rounded off.
+        in_float32: what else does, for the time of a call of `maker` in float32 or better.
+        in_half: what makes `maker` end in a fused call instead, for the time of one in half
+            precision, in which the probabilities would be rounded off.
     """
 
     heads: int
     module: nn.Module | None
     maker: nn.Module | None
     switches: tuple[Switch, ...] = ()
-    unfused: tuple[Switch, ...] = ()
+    in_float32: tuple[Switch, ...] = ()
+    in_half: tuple[Switch, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,9 +114,13 @@ def _tap(block: Any) -> Tap | None:
     attention: Any = getattr(block, "attn", block)
     if type(attention) not in ATTENTION_CLASSES:
         return None
-    fused = hasattr(attention, "fused_attn")  # SwinV2 has no fused path
-    unfused = (Switch(attention, "fused_attn", False),) if fused else ()
-    return Tap(attention.num_heads, attention.attn_drop, attention, unfused=unfused)
+    if not hasattr(attention, "fused_attn"):  # SwinV2 has no fused path
+        return Tap(attention.num_heads, attention.attn_drop, attention)
+    return Tap(
+        attention.num_heads, attention.attn_drop, attention,
+        in_float32=(Switch(attention, "fused_attn", False),),
+        in_half=(Switch(attention, "fused_attn", True),),
+    )  # fmt: skip
 
 
 def _as_it_is(output: Tensor) -> Tensor:
