@@ -70,7 +70,8 @@ def probe(
             `contrastive`, `supervised`, `distilled`, `untrained`.
         batch_size: images for each pass; changes no number.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `float32` (TensorFloat-32 off), `bfloat16` or `float16` (autocast).
+        precision: `float32` (TensorFloat-32 off), `bfloat16` or `float16` (autocast). A network
+            whose weights are in half precision runs in that, and its images are rounded to it.
         seed: of the choice of images under `limit`, and of untrained networks.
         limit: show at most so many images, drawn at random.
         skip_bad_images: skip and record unreadable images instead of stopping.

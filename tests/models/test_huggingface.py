@@ -84,17 +84,23 @@ def test_attention_is_what_an_eager_pass_returns(name, build, pixels, inner):
             torch.testing.assert_close(seen[site].attention, attention, rtol=1e-5, atol=1e-6)
 
 
-def test_half_precision(model, pixels):
+@pytest.mark.parametrize("way", ["autocast", torch.bfloat16, torch.float16])
+def test_half_precision(model, pixels, way):
     images = pixels(model)
     places = layout(model)
-    with torch.no_grad(), capture(model, places.attention_sites) as full:
+    if way != "autocast":
+        model.to(way)
+    with exact_pass(torch.device("cpu"), "bfloat16" if way == "autocast" else "float32"):
+        with capture(model, places.sites) as seen:
+            model(images)
+    with torch.no_grad(), capture(model.float(), places.attention_sites) as full:
         model(images)
-    with exact_pass(torch.device("cpu"), "bfloat16"), capture(model, places.sites) as seen:
-        model(images)
+    for site in places.attention_sites:
+        rows = seen[site].attention.sum(-1)
+        assert rows.dtype == torch.float32
+        torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=1e-5)
     for site in places.attention_sites[:1]:  # later ones see what rounding made of the input
-        torch.testing.assert_close(
-            seen[site].attention.float(), full[site].attention, rtol=0, atol=0.05
-        )
+        torch.testing.assert_close(seen[site].attention, full[site].attention, rtol=0, atol=0.05)
 
 
 def test_features_are_the_output_of_the_block(model, pixels):
