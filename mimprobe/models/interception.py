@@ -19,9 +19,10 @@ from queries and keys on are taken in float32, and the probabilities are rounded
 tap, for their product with the values.
 
 Torch keeps a stack of modes for each thread, and nothing global is patched: contexts nest, other
-threads see nothing of it, and a network that imported the fused function by name is observed too.
-What does not call torch's function (compiled and scripted modules, kernels of other packages) is
-not seen, and its site stays silent (`errors.SilentSiteError`).
+networks in other threads go unseen, and a network that imported the fused function by name is
+observed too. (One network in two threads at once is not for hooks at all: they share the sizes of a
+pass.) What does not call torch's function (compiled and scripted modules, kernels of other
+packages) is not seen, and its site stays silent (`errors.SilentSiteError`).
 """
 
 import math
@@ -124,7 +125,8 @@ def _watched_forward(site: Site, inner: Callable[..., Any], show: Show) -> Calla
             for switch in tap.in_half if half else tap.in_float32:
                 stack.enter_context(switched(switch))
             if half or tap.module is None:
-                stack.enter_context(_Watch(site, show, widens=half))
+                in_the_open = tap.module is not None and not tap.in_half
+                stack.enter_context(_Watch(site, show, widens=half and in_the_open))
             return inner(*args, **kwargs)
 
     return forward
@@ -208,8 +210,11 @@ def _always_inside(function: Any) -> Callable[..., Any]:
 
 def _in_half_precision(inputs: Iterable[Any]) -> bool:
     """Tell whether a module that is called with these computes in half precision."""
-    tokens = next(value for value in inputs if isinstance(value, Tensor))
-    return tokens.dtype in HALF or torch.is_autocast_enabled(tokens.device.type)
+    return any(
+        value.dtype in HALF or torch.is_autocast_enabled(value.device.type)
+        for value in inputs
+        if isinstance(value, Tensor)
+    )
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
