@@ -5,9 +5,11 @@
     seen["blocks.3.attn.probs"].attention      # (batch, head, query, key)
 
 What belongs here: everything that touches a module of somebody's network. What does not: what is
-done with an observation. Hooks only read; what is changed for the time of the context, and put back
-whatever happens, are the switches that make a network compute probabilities at all, and those that
-show MAE's encoder of transformers all patches in their order (`sites.Switch`).
+done with an observation, and what goes on inside an attention module (`models.interception`). Hooks
+only read, and bring the images to the network's own precision; what is changed for the time of the
+context, and put back whatever happens, are the switches that make a network compute probabilities
+at all, and those that show MAE's encoder of transformers all patches in their order
+(`models.switches`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,15 +22,15 @@ from torch import Tensor, nn
 
 from mimprobe.errors import SilentSiteError, SiteError
 from mimprobe.models.geometry import Geometry
-from mimprobe.models.sites import Layout, Site, Switch, attention_heads, layout
+from mimprobe.models.interception import watched
+from mimprobe.models.sites import Layout, Site, attention_heads, layout
+from mimprobe.models.switches import switched
 from mimprobe.shapes import Attention, Tokens
 
 T = TypeVar("T")
 
 ROW_SUM_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 """By how much a row of probabilities may miss one; 2e-2 in half precision."""
-
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def capture(
     pass_state = _Pass(places, reduce, captured)
     with ExitStack() as stack:
         for switch in places.switches:
-            stack.enter_context(_switched(switch))
+            stack.enter_context(switched(switch))
         stack.enter_context(places.stem.register_forward_pre_hook(pass_state.begin))
         for site in wanted:
             if places.reading.map_size is not None:
@@ -135,25 +137,9 @@ def capture(
                 stack.enter_context(site.block.register_forward_hook(pass_state.features(site)))
                 continue
             for switch in site.attention.switches:
-                stack.enter_context(_switched(switch))
-            tap = site.attention.module
-            stack.enter_context(tap.register_forward_pre_hook(pass_state.attention(site)))
+                stack.enter_context(switched(switch))
+            stack.enter_context(watched(site, pass_state.attention(site)))
         yield captured
-
-
-@contextmanager
-def _switched(switch: Switch) -> Iterator[None]:
-    """Set an attribute of a module, and put back the very object that was there, or nothing."""
-    own = vars(switch.owner)
-    before = own.get(switch.name, _ABSENT)
-    try:
-        setattr(switch.owner, switch.name, switch.value)
-        yield
-    finally:
-        if before is _ABSENT:
-            own.pop(switch.name, None)
-        else:
-            setattr(switch.owner, switch.name, before)
 
 
 class _Pass(Generic[T]):
@@ -169,8 +155,8 @@ class _Pass(Generic[T]):
         self.maps: dict[str, tuple[int, int]] = {}
         self.checked: set[tuple[str, tuple[int, ...]]] = set()
 
-    def begin(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:  # noqa: ARG002
-        images = inputs[0]
+    def begin(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        images, *others = inputs
         self.captured.clear()
         self.batch, self.input_size = images.shape[0], (images.shape[-2], images.shape[-1])
         only = self.reading.input_size
@@ -180,6 +166,7 @@ class _Pass(Generic[T]):
                 f"not of {self.input_size[0]} x {self.input_size[1]}: its position embeddings are "
                 "of that size; prepare the images for it"
             )
+        return _in_precision_of(module, images), *others
 
     def block(self, site: Site) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def see(module: nn.Module, inputs: tuple[Any, ...]) -> None:  # noqa: ARG001
@@ -188,10 +175,10 @@ class _Pass(Generic[T]):
 
         return see
 
-    def attention(self, site: Site) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:  # noqa: ARG001
+    def attention(self, site: Site) -> Callable[[Tensor], None]:
+        def see(probabilities: Tensor) -> None:
             geometry = self._attention_geometry(site)
-            probabilities = inputs[0].detach()
+            probabilities = probabilities.detach()
             self._check(site, probabilities, geometry)
             seen = AttentionSeen(site.name, site.layer, probabilities, geometry)
             self.captured.store(site.name, self.reduce(seen))
@@ -250,3 +237,9 @@ class _Pass(Generic[T]):
                 "attention probabilities"
             )
         self.checked.add((site.name, shape))
+
+
+def _in_precision_of(stem: nn.Module, images: Tensor) -> Tensor:
+    """Round images to what a network in half precision takes, or raise them to its float64."""
+    weight = next(stem.parameters(), images)
+    return images.to(weight.dtype) if weight.is_floating_point() else images

@@ -16,6 +16,12 @@ from torch import Tensor
 Attention = Float[Tensor, "batch head query key"]
 """Probabilities: every row over `key` sums to one, or is zero where it was left out."""
 
+HeadTokens = Float[Tensor, "*batch _ token channel"]
+"""Queries, keys or values of one attention module, by head; keys may have fewer heads."""
+
+PairMask = Bool[Tensor, "... #query key"] | Float[Tensor, "... #query key"]
+"""True for pairs that take part, or a number to add to their logits; broadcast over all else."""
+
 Distances = Float[Tensor, "query key"]
 """Distance between patch centres, in pixels of the network's input."""
 

@@ -6,6 +6,7 @@ import weakref
 import pytest
 import timm
 import torch
+from attention_oracle import own_attention
 from torch import nn
 
 from mimprobe.errors import SilentSiteError, SiteError, UnknownNameError
@@ -35,52 +36,35 @@ FAMILIES = {
          "window_size": 4},
     ),
 }  # fmt: skip
+SMALL = {"img_size": (64, 96), "patch_size": 16, "depth": 2, "embed_dim": 48, "num_heads": 3}
+MORE = {
+    "eva02": ("eva02_tiny_patch14_224", SMALL),
+    "dinov3": ("vit_small_patch16_dinov3", SMALL),
+    "relative": ("vit_relpos_small_patch16_224", SMALL),
+    "parallel": ("vit_base_patch16_xp_224", SMALL),
+    "normed": ("vit_base_patch16_rpn_224", SMALL),
+}
+"""Families whose maps have tests of their own, in models/test_rotary.py."""
+
+
+def built(name, arguments):
+    torch.manual_seed(0)
+    return timm.create_model(name, **arguments).eval()
 
 
 @pytest.fixture(params=FAMILIES)
 def network(request):
-    name, arguments = FAMILIES[request.param]
-    torch.manual_seed(0)
-    return timm.create_model(name, **arguments).eval()
+    return built(*FAMILIES[request.param])
+
+
+@pytest.fixture(params=FAMILIES | MORE)
+def any_network(request):
+    return built(*(FAMILIES | MORE)[request.param])
 
 
 def images_for(model):
     height, width = model.patch_embed.img_size
     return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
-
-
-def own_attention(model, images):
-    """Recompute the probabilities of the first block from its weights, without timm."""
-    store = {}
-    block = layout(model)[layout(model).attention_sites[0]].block
-    handle = block.attn.register_forward_pre_hook(lambda m, args: store.update(x=args[0]))
-    with torch.no_grad():
-        model(images)
-    handle.remove()
-    x, attn = store["x"], block.attn
-    heads = attn.num_heads
-    batch, tokens, _ = x.shape
-    qkv = nn.functional.linear(x, attn.qkv.weight)
-    if attn.qkv.bias is not None:
-        qkv = qkv + attn.qkv.bias
-    elif getattr(attn, "q_bias", None) is not None:
-        qkv = qkv + torch.cat([attn.q_bias, torch.zeros_like(attn.q_bias), attn.v_bias])
-    q, k, _ = qkv.view(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    if hasattr(attn, "logit_scale"):  # SwinV2: cosine attention
-        q, k = (nn.functional.normalize(part, dim=-1) for part in (q, k))
-        scale = attn.logit_scale.clamp(max=4.6051702).exp()
-    else:
-        scale = q.shape[-1] ** -0.5
-    logits = q @ k.transpose(-1, -2) * scale
-    if getattr(model, "rel_pos_bias", None) is not None:
-        logits = logits + model.rel_pos_bias()
-    elif hasattr(attn, "relative_position_bias_table") and hasattr(attn, "_get_rel_pos_bias"):
-        logits = logits + attn._get_rel_pos_bias()
-    elif hasattr(attn, "cpb_mlp"):
-        table = attn.cpb_mlp(attn.relative_coords_table).view(-1, heads)
-        bias = table[attn.relative_position_index.view(-1)].view(tokens, tokens, heads)
-        logits = logits + 16 * bias.permute(2, 0, 1).sigmoid()
-    return logits.softmax(-1)
 
 
 def test_attention_is_the_softmax_of_the_weights(network):
@@ -90,10 +74,12 @@ def test_attention_is_the_softmax_of_the_weights(network):
         network(images)
     observed = seen[site]
     assert isinstance(observed, AttentionSeen)
-    torch.testing.assert_close(observed.attention, own_attention(network, images))
+    expected = own_attention(network, images)
+    torch.testing.assert_close(observed.attention.double(), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_output_is_unchanged_and_nothing_is_left_behind(network):
+def test_output_is_unchanged_and_nothing_is_left_behind(any_network):
+    network = any_network
     images = images_for(network)
     fused = {n: m.fused_attn for n, m in network.named_modules() if hasattr(m, "fused_attn")}
     state = {key: value.clone() for key, value in network.state_dict().items()}
@@ -112,7 +98,8 @@ def test_output_is_unchanged_and_nothing_is_left_behind(network):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
 
-def test_features_are_the_output_of_the_block(network):
+def test_features_are_the_output_of_the_block(any_network):
+    network = any_network
     images = images_for(network)
     places = layout(network)
     site = places[places.feature_sites[-1]]

@@ -79,6 +79,8 @@ def probe(
             no number.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; several processes take one GPU each.
         precision: `float32` (TensorFloat-32 off), `bfloat16` or `float16` (autocast).
+            A network whose weights are in half precision runs in that, and its images are rounded
+            to it.
         seed: of the choice of images under `limit`, and of untrained networks.
         limit: show at most so many images, drawn at random.
         skip_bad_images: skip and record unreadable images instead of stopping.

@@ -1,32 +1,24 @@
 """The families of Hugging Face's transformers, under the same public names as timm's.
 
-What belongs here: the one place where transformers' class names and module paths are written down,
-and the two things that its networks need to be seen: an attention function that shows its
-probabilities, and an encoder of MAE that keeps all patches in their order. What does not belong
-here: hooks, and loading (`zoo.huggingface`). Classes are told by their names, and transformers is
-imported only for a network that is one of its own, so it need not be installed.
-
-Attention comes in three forms. Most classes ask a registry for the function that their
-`config._attn_implementation` names: while tapped, an attention module sees `_Tapped` in place of
-its configuration, which names `tapped_attention`; the configuration itself and the layers that
-nobody observes stay as they are. Others have a `dropout` that takes the probabilities, and some of
-those a subclass with a fused forward pass, which is replaced by its parent's.
+What belongs here: the one place where the class names and module paths of transformers' networks
+are written down, and an encoder of MAE that keeps all patches in their order. What does not belong
+here: how their attention is tapped (`huggingface_attention`), hooks, and loading
+(`zoo.huggingface`). Classes are told by their names, and transformers is imported only for a
+network that is one of its own, so it need not be installed.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimprobe.errors import SiteError
-from mimprobe.models.sites import Layout, Reading, Site, Switch, Tap, Window, block_sites, by_name
-
-IMPLEMENTATION = "mimprobe_tapped"
-"""Name of `tapped_attention` in transformers' registry of attention functions."""
+from mimprobe.models.huggingface_attention import ATTENTION_CLASSES, class_name
+from mimprobe.models.sites import Layout, Reading, Site, Tap, Window, block_sites, by_name
+from mimprobe.models.switches import Switch
 
 
 class Encoder(NamedTuple):
@@ -50,6 +42,9 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
         "ViTMAEModel": Encoder("vit", 1, resizes=False),
         "Dinov2Model": Encoder("vit", 1, resizes=True),
         "Dinov2WithRegistersModel": Encoder("vit", 1, resizes=True),
+        "DINOv3ViTModel": Encoder("vit", 1, resizes=True),
+        "CLIPVisionModel": Encoder("vit", 1, resizes=False),
+        "SiglipVisionModel": Encoder("vit", 0, resizes=False),
         "BeitModel": Encoder("beit", 1, resizes=True),
         "Data2VecVisionModel": Encoder("beit", 1, resizes=True),
         "SwinModel": Encoder("swin", 0, resizes=False),
@@ -68,6 +63,9 @@ HEADED: Mapping[str, str] = MappingProxyType(
         "ViTMAEForPreTraining": "vit",
         "Dinov2ForImageClassification": "dinov2",
         "Dinov2WithRegistersForImageClassification": "dinov2_with_registers",
+        "CLIPVisionModelWithProjection": "vision_model",
+        "CLIPForImageClassification": "vision_model",
+        "SiglipForImageClassification": "vision_model",
         "BeitForImageClassification": "beit",
         "BeitForMaskedImageModeling": "beit",
         "Data2VecVisionForImageClassification": "data2vec_vision",
@@ -79,11 +77,14 @@ HEADED: Mapping[str, str] = MappingProxyType(
 )
 """Classes with a head, and where they keep their encoder."""
 
-BLOCKS = ("layers", "encoder.layer", "encoder.layers")
+BLOCKS = ("layers", "encoder.layer", "encoder.layers", "model.layer")
 """Where an encoder keeps its blocks or stages."""
 
-ATTENTION = ("attention.attention", "attention.self", "attention")
+ATTENTION = ("attention.attention", "attention.self", "attention", "self_attn")
 """Where a block keeps the module that makes the probabilities."""
+
+STEM = ("embeddings.patch_embeddings", "embeddings.patch_embedding")
+"""Where an encoder keeps what the images enter."""
 
 
 def layout(model: nn.Module) -> Layout | None:
@@ -103,7 +104,7 @@ def layout(model: nn.Module) -> Layout | None:
 
 
 def _encoder_layout(encoder: Any, known: Encoder) -> Layout:
-    staged = known.prefix_tokens == 0
+    staged = known.family in ("swin", "swinv2")
     blocks = _first_of(encoder, BLOCKS)
     if blocks is None:
         version = importlib.import_module("transformers").__version__
@@ -111,7 +112,8 @@ def _encoder_layout(encoder: Any, known: Encoder) -> Layout:
             f"transformers {version} keeps the blocks of {type(encoder).__name__} where mimprobe "
             "does not look; install another version: pip install --upgrade 'mimprobe[hf]'"
         )
-    stem = encoder.embeddings.patch_embeddings
+    stem = _first_of(encoder, STEM)
+    assert stem is not None
     switches = (
         (Switch(encoder.embeddings, "random_masking", _all_patches),)
         if hasattr(encoder.embeddings, "random_masking")
@@ -146,9 +148,9 @@ def _staged_sites(stages: Any) -> list[Site]:
 
 
 def _reading(encoder: Any, known: Encoder, *, staged: bool) -> Reading:
-    stem = encoder.embeddings.patch_embeddings
-    height, width = patch = _pair(stem.patch_size)
-    fixed = not known.resizes and encoder.embeddings.position_embeddings is not None
+    height, width = patch = _pair(encoder.config.patch_size)
+    # Swin can do without position embeddings; CLIP's have another name.
+    fixed = not known.resizes and getattr(encoder.embeddings, "position_embeddings", 1) is not None
     return Reading(
         patch=patch,
         # Swin pads its input to whole patches, the others cut it.
@@ -168,90 +170,10 @@ def _window(block: Any) -> Window:
 
 
 def _tap(block: nn.Module) -> Tap | None:
-    attention: Any = _first_of(block, ATTENTION, classes=_ATTENTION_CLASSES)
+    attention: Any = _first_of(block, ATTENTION, classes=ATTENTION_CLASSES)
     if attention is None:
         return None
-    tap, switches = _ATTENTION_CLASSES[_class_name(type(attention))](attention)
-    return Tap(attention.num_attention_heads, tap, switches)
-
-
-def _through_registry(attention: Any) -> tuple[nn.Module, tuple[Switch, ...]]:
-    its_own = importlib.import_module(type(attention).__module__)
-    its_own.ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, tapped_attention)
-    tap = nn.Identity()
-    return tap, (Switch(attention, "config", _Tapped(attention.config, tap)),)
-
-
-def _through_dropout(attention: Any) -> tuple[nn.Module, tuple[Switch, ...]]:
-    return attention.dropout, ()
-
-
-def _through_parent(attention: Any) -> tuple[nn.Module, tuple[Switch, ...]]:
-    unfused = super(type(attention), attention).forward
-    return attention.dropout, (Switch(attention, "forward", unfused),)
-
-
-_ATTENTION_CLASSES: Mapping[str, Callable[[Any], tuple[nn.Module, tuple[Switch, ...]]]] = {
-    "ViTAttention": _through_registry,
-    "DeiTAttention": _through_registry,
-    "ViTMAEAttention": _through_registry,
-    "Dinov2Attention": _through_registry,
-    "Dinov2WithRegistersAttention": _through_registry,
-    "BeitAttention": _through_registry,
-    "Data2VecVisionSelfAttention": _through_dropout,
-    "Data2VecVisionSdpaSelfAttention": _through_parent,
-    "SwinAttention": _through_registry,
-    "Swinv2SelfAttention": _through_dropout,
-    # Names of the same in older versions, down to transformers 4.57:
-    "ViTSelfAttention": _through_registry,
-    "DeiTSelfAttention": _through_registry,
-    "ViTMAESelfAttention": _through_registry,
-    "Dinov2SelfAttention": _through_registry,
-    "Dinov2WithRegistersSelfAttention": _through_registry,
-    "BeitSelfAttention": _through_dropout,
-    "BeitSdpaSelfAttention": _through_parent,
-    "SwinSelfAttention": _through_dropout,
-}
-"""Modules with probabilities of shape (batch, head, query, key), and how they are tapped."""
-
-
-class _Tapped:
-    """A configuration that names `tapped_attention`, and is the one behind it in all else."""
-
-    _attn_implementation = IMPLEMENTATION
-
-    def __init__(self, config: Any, tap: nn.Module) -> None:
-        self.config = config
-        # A context within a context does not take the outer one's view.
-        self.taps: tuple[nn.Module, ...] = (*getattr(config, "taps", ()), tap)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.config, name)
-
-
-def tapped_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Compute what transformers' eager attention does, and show the probabilities before dropout.
-
-    They are not returned: Swin's stages would keep each block's map until the next one's is made.
-    """
-    attention = query @ key.transpose(2, 3)
-    attention *= query.shape[-1] ** -0.5 if scaling is None else scaling
-    if attention_mask is not None:
-        attention = attention + attention_mask
-    attention = attention.softmax(-1, dtype=torch.float32).to(query.dtype)
-    for tap in module.config.taps:
-        tap(attention)
-    attention = F.dropout(attention, p=dropout, training=module.training)
-    return (attention @ value).transpose(1, 2).contiguous(), None
+    return ATTENTION_CLASSES[class_name(type(attention))](attention)
 
 
 def _all_patches(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -274,21 +196,14 @@ def _first_of(
         found: Any = module
         for name in path.split("."):
             found = getattr(found, name, None)
-        if isinstance(found, nn.Module) and (
-            classes is None or _class_name(type(found)) in classes
-        ):
+        if isinstance(found, nn.Module) and (classes is None or class_name(type(found)) in classes):
             return found
     return None
 
 
 def _class_names(module: nn.Module) -> set[str]:
     """Name the class of a module and those it derives from."""
-    return {_class_name(kind) for kind in type(module).__mro__}
-
-
-def _class_name(kind: type) -> str:
-    """Name a class of transformers' networks; empty for any other."""
-    return kind.__name__ if kind.__module__.startswith("transformers.models.") else ""
+    return {class_name(kind) for kind in type(module).__mro__}
 
 
 def _pair(size: Any) -> tuple[int, int]:

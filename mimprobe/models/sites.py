@@ -5,11 +5,9 @@
     stages.2.blocks.5.attn.probs     the same in Swin and SwinV2
     stages.2.blocks.5.out            the same in Swin, SwinV2 and ResNet
 
-What belongs here: which families are known, how a family is described to the hooks (`Reading`,
-`Tap`, `Switch`), and the one place where timm's module paths are written down; those of Hugging
-Face's transformers are in `huggingface`. Families are an explicit list of classes, never a pattern
-of names: modules called `attn_drop` mean other things elsewhere (channels in XCiT, rows that do not
-sum to one in CaiT). What does not belong here: hooks.
+What belongs here: how a family is described to the hooks (`Reading`, `Tap`), and finding the one
+that a network belongs to. What does not: the module paths of each library (`timm_families`,
+`torchvision_families`, `huggingface`), and hooks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,26 +15,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from timm.models import beit, resnet, swin_transformer, swin_transformer_v2, vision_transformer
 from torch import Tensor, nn
 
 from mimprobe.errors import SiteError, UnknownNameError
-
-ATTENTION_CLASSES = (
-    vision_transformer.Attention,
-    beit.Attention,
-    swin_transformer.WindowAttention,
-    swin_transformer_v2.WindowAttention,
-)
-"""Modules whose `attn_drop` takes probabilities of shape (batch, head, query, key)."""
-
-
-class Switch(NamedTuple):
-    """An attribute of a module that has another value for the time of a context."""
-
-    owner: nn.Module
-    name: str
-    value: object
+from mimprobe.models.switches import Switch
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +27,22 @@ class Tap:
 
     Attributes:
         heads: how many there are.
-        module: what takes the probabilities as its input, before any dropout.
-        switches: what makes the network compute them, and hand them to `module`.
+        module: what takes the probabilities as its input, before any dropout; None where nothing
+            does, and the fused call inside `maker` is watched.
+        maker: the attention module, in whose forward pass the probabilities come about; None where
+            it already hands them to `module` in float32 or better.
+        switches: what makes the network hand them to `module`, for the time of the context.
+        in_float32: what else does, for the time of a call of `maker` in float32 or better.
+        in_half: what makes `maker` end in a fused call instead, for the time of one in half
+            precision, in which the probabilities would be rounded off.
     """
 
     heads: int
-    module: nn.Module
+    module: nn.Module | None
+    maker: nn.Module | None
     switches: tuple[Switch, ...] = ()
+    in_float32: tuple[Switch, ...] = ()
+    in_half: tuple[Switch, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +98,7 @@ class Layout:
     """The sites of one network, in execution order.
 
     Attributes:
-        family: `vit`, `beit`, `swin`, `swinv2` or `resnet`.
+        family: `vit`, `vit_relpos`, `beit`, `eva`, `swin`, `swinv2` or `resnet`.
         stem: the module that the preprocessed images enter.
         prefix_tokens: tokens before the patches.
         sites: by public name.
@@ -144,23 +135,23 @@ class Layout:
 
 
 def layout(model: nn.Module) -> Layout:
-    """List the sites of a network of timm or of transformers.
+    """List the sites of a network of timm, torchvision or transformers.
 
     Raises:
         SiteError: the network is of no known family.
     """
-    from mimprobe.models import huggingface  # which describes its families with the classes here
+    # They describe their families with the classes here.
+    from mimprobe.models import huggingface, timm_families, torchvision_families
 
-    for classes, read in _FAMILIES.items():
-        if isinstance(model, classes):
-            return read(model)
-    found = huggingface.layout(model)
-    if found is not None:
-        return found
+    for read in (timm_families.layout, torchvision_families.layout, huggingface.layout):
+        found = read(model)
+        if found is not None:
+            return found
     raise SiteError(
         f"{type(model).__name__} is of no family that mimprobe can look into; known are timm's "
-        "VisionTransformer (with DeiT), Beit, SwinTransformer, SwinTransformerV2 and ResNet, and "
-        f"transformers' {', '.join(huggingface.ENCODERS)}, bare or with a head"
+        f"{', '.join(kind.__name__ for kind in timm_families.FAMILIES)}, torchvision's "
+        f"VisionTransformer, and transformers' {', '.join(huggingface.ENCODERS)}, bare or with a "
+        "head"
     )
 
 
@@ -182,92 +173,3 @@ def block_sites(
 def by_name(sites: list[Site]) -> Mapping[str, Site]:
     """Index sites by their public names."""
     return MappingProxyType({site.name: site for site in sites})
-
-
-def _vit(model: nn.Module) -> Layout:
-    return _plain("vit", model)
-
-
-def _beit(model: nn.Module) -> Layout:
-    return _plain("beit", model)
-
-
-def _plain(family: str, model: Any) -> Layout:
-    """ViT-like: one list of blocks over one grid."""
-    sites = [
-        site
-        for layer, block in enumerate(model.blocks)
-        for site in block_sites(f"blocks.{layer}", layer, block, _tap(block))
-    ]
-    stem = model.patch_embed
-    reading = Reading(stem.feat_ratio(as_scalar=False), stem.dynamic_feat_size, _as_it_is)
-    return Layout(family, stem, model.num_prefix_tokens, by_name(sites), reading)
-
-
-def _swin(model: nn.Module) -> Layout:
-    return _staged("swin", model)
-
-
-def _swinv2(model: nn.Module) -> Layout:
-    return _staged("swinv2", model)
-
-
-def _staged(family: str, model: Any) -> Layout:
-    """Swin-like: stages of blocks, each stage on a coarser map."""
-    sites: list[Site] = []
-    layer, scale = 0, 1
-    for number, stage in enumerate(model.layers):
-        scale *= 1 if isinstance(stage.downsample, nn.Identity) else 2
-        for position, block in enumerate(stage.blocks):
-            name = f"stages.{number}.blocks.{position}"
-            sites.extend(block_sites(name, layer, block, _tap(block), scale=scale))
-            layer += 1
-    stem = model.patch_embed
-    reading = Reading(
-        stem.feat_ratio(as_scalar=False), stem.dynamic_feat_size, _as_it_is,
-        map_size=_size_of_map, window=_window,
-    )  # fmt: skip
-    return Layout(family, stem, 0, by_name(sites), reading)
-
-
-def _resnet(model: Any) -> Layout:
-    """ResNet: features only."""
-    sites: list[Site] = []
-    for number in range(4):
-        for position, block in enumerate(getattr(model, f"layer{number + 1}")):
-            name = f"stages.{number}.blocks.{position}.out"
-            sites.append(Site(name, len(sites), block, attention=None))
-    reading = Reading(None, lambda size: size, lambda output: output.permute(0, 2, 3, 1))
-    return Layout("resnet", model.conv1, 0, by_name(sites), reading)
-
-
-def _tap(block: Any) -> Tap | None:
-    """Tap timm's attention, which computes probabilities only while it is not fused."""
-    attention: Any = getattr(block, "attn", None)
-    if type(attention) not in ATTENTION_CLASSES:
-        return None
-    fused = hasattr(attention, "fused_attn")  # SwinV2 has no fused path
-    switches = (Switch(attention, "fused_attn", False),) if fused else ()
-    return Tap(attention.num_heads, attention.attn_drop, switches)
-
-
-def _as_it_is(output: Tensor) -> Tensor:
-    return output
-
-
-def _size_of_map(inputs: tuple[Any, ...]) -> tuple[int, int]:
-    rows, columns = inputs[0].shape[1:3]
-    return rows, columns
-
-
-def _window(block: Any) -> Window:
-    return Window(tuple(block.window_size), tuple(block.shift_size), pads_first=False)
-
-
-_FAMILIES = {
-    vision_transformer.VisionTransformer: _vit,
-    beit.Beit: _beit,
-    swin_transformer.SwinTransformer: _swin,
-    swin_transformer_v2.SwinTransformerV2: _swinv2,
-    resnet.ResNet: _resnet,
-}

@@ -33,6 +33,10 @@ MODELS = {
         "Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig",
         PLAIN | {"num_register_tokens": 4},
     ),
+    "dinov3": ("DINOv3ViTModel", "DINOv3ViTConfig", PLAIN | {"num_register_tokens": 4}),
+    "clip": ("CLIPVisionModel", "CLIPVisionConfig", PLAIN),
+    "clip projected": ("CLIPVisionModelWithProjection", "CLIPVisionConfig", PLAIN),
+    "siglip": ("SiglipVisionModel", "SiglipVisionConfig", PLAIN),
     "swin": ("SwinModel", "SwinConfig", STAGED),
     "swin simmim": ("SwinForMaskedImageModeling", "SwinConfig", STAGED),
     "swinv2": ("Swinv2ForImageClassification", "Swinv2Config", STAGED),
@@ -81,7 +85,7 @@ def inner():
     """Find the module that makes a block's probabilities, also in older transformers."""
 
     def find(block):
-        attention = block.attention
+        attention = block.self_attn if hasattr(block, "self_attn") else block.attention
         return getattr(attention, "self", getattr(attention, "attention", attention))
 
     return find
@@ -97,7 +101,7 @@ def by_head():
             if hasattr(attention, "q_proj")
             else (attention.query, attention.key)
         )
-        heads = attention.num_attention_heads
+        heads = getattr(attention, "num_attention_heads", None) or attention.num_heads
         return [layer(tokens).unflatten(-1, (heads, -1)).transpose(1, 2) for layer in layers]
 
     return project

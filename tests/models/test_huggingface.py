@@ -16,14 +16,17 @@ transformers = pytest.importorskip("transformers", reason="needs mimprobe[hf]")
 
 UNMASKED = [
     "vit", "vit classifier", "deit", "beit", "beit shared", "data2vec", "dinov2", "registers",
-    "swin", "swin simmim", "swinv2",
+    "clip", "clip projected", "siglip", "dinov3", "swin", "swin simmim", "swinv2",
 ]  # fmt: skip
 MASKED = ["mae", "mae pretraining"]
 FAMILIES = {
     "deit": ("vit", 2), "beit": ("beit", 1), "data2vec": ("beit", 1), "registers": ("vit", 5),
-    "swin": ("swin", 0), "swinv2": ("swinv2", 0),
+    "dinov3": ("vit", 5), "siglip": ("vit", 0), "swin": ("swin", 0), "swinv2": ("swinv2", 0),
 }  # fmt: skip
 """Family and prefix tokens by the first word of a name; the others are ViT with one."""
+
+
+FIRST_NORMS = {"norm1", "layer_norm1", "layernorm_before"}
 
 
 def outputs_of(module, run):
@@ -39,16 +42,17 @@ def test_public_names(name, model):
     places = layout(model)
     family, prefix = FAMILIES.get(name.split()[0], ("vit", 1))
     assert (places.family, places.prefix_tokens) == (family, prefix)
+    staged = family.startswith("swin")
     blocks = (
         [f"stages.{stage}.blocks.{block}" for stage in range(2) for block in range(2)]
-        if prefix == 0
+        if staged
         else ["blocks.0", "blocks.1"]
     )
     assert places.attention_sites == tuple(f"{block}.attn.probs" for block in blocks)
     assert places.feature_sites == tuple(f"{block}.out" for block in blocks)
     assert [places[site].layer for site in places.feature_sites] == list(range(len(blocks)))
     heads = [attention_heads(places[site]) for site in places.attention_sites]
-    assert heads == ([2, 2, 4, 4] if prefix == 0 else [3, 3])
+    assert heads == ([2, 2, 4, 4] if staged else [3, 3])
 
 
 def eager_attentions(model, images, inner):
@@ -80,17 +84,23 @@ def test_attention_is_what_an_eager_pass_returns(name, build, pixels, inner):
             torch.testing.assert_close(seen[site].attention, attention, rtol=1e-5, atol=1e-6)
 
 
-def test_half_precision(model, pixels):
+@pytest.mark.parametrize("way", ["autocast", torch.bfloat16, torch.float16])
+def test_half_precision(model, pixels, way):
     images = pixels(model)
     places = layout(model)
-    with torch.no_grad(), capture(model, places.attention_sites) as full:
+    if way != "autocast":
+        model.to(way)
+    with exact_pass(torch.device("cpu"), "bfloat16" if way == "autocast" else "float32"):
+        with capture(model, places.sites) as seen:
+            model(images)
+    with torch.no_grad(), capture(model.float(), places.attention_sites) as full:
         model(images)
-    with exact_pass(torch.device("cpu"), "bfloat16"), capture(model, places.sites) as seen:
-        model(images)
+    for site in places.attention_sites:
+        rows = seen[site].attention.sum(-1)
+        assert rows.dtype == torch.float32
+        torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=1e-5)
     for site in places.attention_sites[:1]:  # later ones see what rounding made of the input
-        torch.testing.assert_close(
-            seen[site].attention.float(), full[site].attention, rtol=0, atol=0.05
-        )
+        torch.testing.assert_close(seen[site].attention, full[site].attention, rtol=0, atol=0.05)
 
 
 def test_features_are_the_output_of_the_block(model, pixels):
@@ -120,14 +130,14 @@ def relative_bias(table, grid):
     return bias
 
 
-@pytest.mark.parametrize("name", [*UNMASKED[:8], *MASKED])
+@pytest.mark.parametrize("name", [*UNMASKED[:11], *MASKED])
 def test_attention_is_the_softmax_of_the_weights(model, pixels, inner, by_head):
     block = layout(model)["blocks.1.out"].block
     inputs = []
     with block.register_forward_pre_hook(lambda m, i: inputs.append(i[0])), torch.no_grad():
         with capture(model, ["blocks.1.attn.probs"]) as seen:
             model(pixels(model))
-        norm = block.norm1 if hasattr(block, "norm1") else block.layernorm_before
+        norm = next(part for name, part in block.named_children() if name in FIRST_NORMS)
         query, key = by_head(inner(block), norm(inputs[0]))
         logits = query @ key.mT / 8**0.5
         tables = [value for key, value in model.state_dict().items() if "bias_table" in key]
@@ -172,7 +182,9 @@ def test_another_input_size_is_told(build):
             model(torch.zeros(1, 3, 48, 32))
 
 
-@pytest.mark.parametrize("name", ["dinov2", "registers", "beit", "beit shared", "data2vec"])
+@pytest.mark.parametrize(
+    "name", ["dinov2", "registers", "dinov3", "beit", "beit shared", "data2vec"]
+)
 def test_families_that_resize_their_positions_take_any_size(model):
     with torch.no_grad(), capture(model, layout(model).sites) as seen:
         model(torch.zeros(1, 3, 48, 48))
@@ -203,13 +215,13 @@ def test_a_class_that_is_derived_from_a_known_one(build):
 
 
 def test_other_networks_of_transformers_are_refused():
-    model = transformers.CLIPVisionModel(
-        transformers.CLIPVisionConfig(
+    model = transformers.IJepaModel(
+        transformers.IJepaConfig(
             hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=32,
             image_size=32, patch_size=8,
         )
     )  # fmt: skip
-    with pytest.raises(SiteError, match=r"^CLIPVisionModel is of no family .* ViTMAEModel"):
+    with pytest.raises(SiteError, match=r"^IJepaModel is of no family .* ViTMAEModel"):
         layout(model)
 
 
