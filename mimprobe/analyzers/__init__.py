@@ -6,6 +6,7 @@ from mimprobe.analyzers.analyzer import Analyzer
 from mimprobe.analyzers.cka import Cka
 from mimprobe.analyzers.distance import AttentionDistance
 from mimprobe.analyzers.entropy import AttentionEntropy
+from mimprobe.analyzers.kernels import Kernels
 from mimprobe.analyzers.kl import HeadKL
 from mimprobe.analyzers.prefix import PrefixMass
 from mimprobe.errors import OptionError, UnknownNameError
@@ -16,6 +17,7 @@ ANALYZERS = {
     "head_kl": HeadKL,
     "prefix_mass": PrefixMass,
     "cka": Cka,
+    "kernels": Kernels,
 }
 """Analyzers by the name of their table, in the order in which a report shows them."""
 
@@ -42,6 +44,6 @@ def make_analyzers(chosen: Sequence[str | Analyzer] | None) -> list[Analyzer]:
 
 
 __all__ = [
-    "ANALYZERS", "Analyzer", "AttentionDistance", "AttentionEntropy", "Cka", "HeadKL", "PrefixMass",
-    "make_analyzers",
+    "ANALYZERS", "Analyzer", "AttentionDistance", "AttentionEntropy", "Cka", "HeadKL", "Kernels",
+    "PrefixMass", "make_analyzers",
 ]  # fmt: skip

@@ -12,6 +12,12 @@ from mimprobe.figures.heads import (
     head_panels,
     prefix_mass,
 )
+from mimprobe.figures.kernels import (
+    KERNEL_LABELS,
+    kernel_distance,
+    kernel_entropy,
+    kernel_panels,
+)
 from mimprobe.figures.overview import layer_means
 from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, model_styles
 from mimprobe.figures.similarity import cka, cka_between
@@ -22,11 +28,13 @@ FIGURES = {
     "head_kl": head_kl,
     "prefix_mass": prefix_mass,
     "cka": cka,
+    "kernels": kernel_distance,
 }
 """The main figure of each analyzer's table, in the order in which a report shows them."""
 
 __all__ = [
-    "FIGURES", "KIND_STYLES", "LABELS", "KindStyle", "Style", "attention_distance",
-    "attention_entropy", "cka", "cka_between", "head_kl", "head_panels", "kind_style",
+    "FIGURES", "KERNEL_LABELS", "KIND_STYLES", "LABELS", "KindStyle", "Style", "attention_distance",
+    "attention_entropy", "cka", "cka_between", "head_kl", "head_panels",
+    "kernel_distance", "kernel_entropy", "kernel_panels", "kind_style",
     "layer_means", "model_styles", "prefix_mass",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from mimprobe.hooks import Observation, capture
 from mimprobe.loop.batches import batches
 from mimprobe.loop.manifest import describe_run
 from mimprobe.measures.similarity import LEAST_IMAGES
+from mimprobe.models.convolutions import depthwise_convolutions
 from mimprobe.models.device import exact_pass, placed, resolve_device
 from mimprobe.models.sites import Layout, layout
 from mimprobe.progress import Progress
@@ -100,6 +101,8 @@ def probe(
     places = {model.name: layout(model.module) for model in lineup}
     for tool in tools:
         tool.begin(places, len(image_set))
+    if analyzers is None and not any(map(depthwise_convolutions, places.values())):
+        tools = [tool for tool in tools if tool.name != "kernels"]  # nobody asked, nothing to say
     passes = {model.name: Passes(model, places[model.name], tools) for model in lineup}
     with ExitStack() as stack:
         # Moved before the pass: tensors moved in inference mode could never be trained again.
@@ -145,6 +148,8 @@ class Passes:
 
     def run(self, pixels: Tensor, ids: Sequence[str]) -> dict[str, dict[str, Measured]]:
         """Run the network once and give what was measured, by analyzer and site."""
+        if not self.takers:
+            return {}
         with capture(self.model.module, self.takers, reduce=self._reduce) as captured:
             self.model.module(pixels)
         measured: dict[str, dict[str, Measured]] = {}

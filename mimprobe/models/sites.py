@@ -3,11 +3,11 @@
     blocks.3.attn.probs              attention probabilities of the fourth block of a ViT or BEiT
     blocks.3.out                     what the fourth block hands on
     stages.2.blocks.5.attn.probs     the same in Swin and SwinV2
-    stages.2.blocks.5.out            the same in Swin, SwinV2 and ResNet
+    stages.2.blocks.5.out            the same in Swin, SwinV2, ResNet and ConvNeXt
 
 What belongs here: which families are known, how a family is described to the hooks (`Reading`,
 `Tap`, `Switch`), and the one place where timm's module paths are written down; those of Hugging
-Face's transformers are in `huggingface`. Families are an explicit list of classes, never a pattern
+Face's transformers are in `huggingface`, of large convolutions in `convolutions`. Families are an explicit list of classes, never a pattern
 of names: modules called `attn_drop` mean other things elsewhere (channels in XCiT, rows that do not
 sum to one in CaiT). What does not belong here: hooks.
 """
@@ -107,7 +107,7 @@ class Layout:
     """The sites of one network, in execution order.
 
     Attributes:
-        family: `vit`, `beit`, `swin`, `swinv2` or `resnet`.
+        family: `vit`, `beit`, `swin`, `swinv2`, `resnet`, `convnext` or `inceptionnext`.
         stem: the module that the preprocessed images enter.
         prefix_tokens: tokens before the patches.
         sites: by public name.
@@ -149,18 +149,19 @@ def layout(model: nn.Module) -> Layout:
     Raises:
         SiteError: the network is of no known family.
     """
-    from mimprobe.models import huggingface  # which describes its families with the classes here
+    # Both describe their families with the classes here.
+    from mimprobe.models import convolutions, huggingface
 
     for classes, read in _FAMILIES.items():
         if isinstance(model, classes):
             return read(model)
-    found = huggingface.layout(model)
+    found = convolutions.layout(model) or huggingface.layout(model)
     if found is not None:
         return found
     raise SiteError(
         f"{type(model).__name__} is of no family that mimprobe can look into; known are timm's "
-        "VisionTransformer (with DeiT), Beit, SwinTransformer, SwinTransformerV2 and ResNet, and "
-        f"transformers' {', '.join(huggingface.ENCODERS)}, bare or with a head"
+        "VisionTransformer (with DeiT), Beit, SwinTransformer, SwinTransformerV2, ResNet, ConvNeXt "
+        f"and MetaNeXt, and transformers' {', '.join(huggingface.ENCODERS)}, bare or with a head"
     )
 
 

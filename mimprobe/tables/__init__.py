@@ -21,16 +21,19 @@ from mimprobe.tables.result import (
     read_result,
 )
 from mimprobe.tables.schema import (
+    CHANNEL_COLUMNS,
     HEAD_COLUMNS,
     KINDS,
     PAIR_COLUMNS,
     PER_IMAGE_KEYS,
+    PIXEL_COLUMNS,
     TEXT_COLUMNS,
     PerImageValues,
     join_per_image,
 )
 
 __all__ = [
+    "CHANNEL_COLUMNS",
     "FORMAT",
     "HEAD_COLUMNS",
     "KINDS",
@@ -38,6 +41,7 @@ __all__ = [
     "PAIR_COLUMNS",
     "PER_IMAGE_KEYS",
     "PER_IMAGE_NAME",
+    "PIXEL_COLUMNS",
     "TEXT_COLUMNS",
     "PerImageValues",
     "Result",
