@@ -7,6 +7,7 @@ What belongs here: which figures a table gives, and rendering them. What does no
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -14,7 +15,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mimprobe.figures import FIGURES, Style, cka_between, head_panels, layer_means
+from mimprobe.figures import (
+    FIGURES,
+    Style,
+    cka_between,
+    head_panels,
+    kernel_panels,
+    layer_means,
+    receptive_field,
+)
 
 PNG_DPI = 200
 NOTHING = 1e-3
@@ -51,8 +60,8 @@ def plates_of(name: str, table: pd.DataFrame, styles: Mapping[str, Style]) -> li
     """List the figures of an analyzer's table; none for analyzers without figures."""
     if name not in FIGURES or table.empty:
         return []
-    if name == "cka":
-        return list(_similarity_plates(table, styles))
+    if name in PLATES:
+        return list(PLATES[name](table, styles))
     return [
         plate
         for metric in dict.fromkeys(table["metric"])
@@ -106,6 +115,39 @@ def _similarity_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iter
             "other to the right.",
             lambda figure: cka_between(table, styles=styles, figure=figure),
         )
+
+
+def _kernel_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    """Give distance and normalised entropy; in nats it differs by the kernels' sizes alone."""
+    for metric in ("kernel_distance", "kernel_entropy_normalised"):
+        yield Plate(
+            metric,
+            "Shapes are the spread over channels, bars reach from quartile to quartile, dots are "
+            "medians.",
+            partial(_draw_kernels, table, styles, metric),
+        )
+
+
+def _draw_kernels(
+    table: pd.DataFrame, styles: Mapping[str, Style], metric: str, figure: Figure
+) -> Sequence[Axes]:
+    return kernel_panels(table, metric=metric, styles=styles, figure=figure)
+
+
+def _receptive_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    yield Plate(
+        "receptive_field",
+        "Contribution of each pixel to the middle of the feature map, on one logarithmic scale.",
+        lambda figure: receptive_field(table, styles=styles, figure=figure),
+    )
+
+
+PLATES = {
+    "cka": _similarity_plates,
+    "kernels": _kernel_plates,
+    "receptive_field": _receptive_plates,
+}
+"""Figures of tables that have no heads."""
 
 
 def render(plate: Plate) -> Picture:

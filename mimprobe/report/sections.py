@@ -12,6 +12,7 @@ import pandas as pd
 from mimprobe.figures import LABELS
 from mimprobe.report.alikeness import models_alike
 from mimprobe.report.estimates import INTERVAL, Estimate
+from mimprobe.report.medians import kernel_medians, square_sides
 from mimprobe.report.wording import amount, listed
 from mimprobe.tables import Result
 
@@ -21,6 +22,8 @@ TITLES = {
     "head_kl": "KL between heads",
     "prefix_mass": "Attention on prefix tokens",
     "cka": "Similarity of layers (CKA)",
+    "kernels": "Kernels of large convolutions",
+    "receptive_field": "Effective receptive field",
 }
 
 READINGS = {
@@ -53,6 +56,19 @@ READINGS = {
         "up to rotation and scale, 0 where they share none.",
         "A bright block is a run of layers that change the representation little; between two "
         "models, a bright diagonal means that they agree depth by depth.",
+    ),
+    "kernels": (
+        "Each shape is the spread over a layer's channels, with a bar between the quartiles and a "
+        "dot at the median: how far, in pixels of the network's input, a channel's kernel has its "
+        "weight from its centre.",
+        "It is attention distance for convolutions, and may be read beside it: low shapes are "
+        "channels that look nearby, a tall shape is a layer whose channels look near and far.",
+    ),
+    "receptive_field": (
+        "Each map shows how much every pixel of the input contributes to the middle of the feature "
+        "map; the squares hold the shares of the whole contribution written at them.",
+        "Brightness is logarithmic and its scale is shared: a small bright middle is a network "
+        "that looks nearby, and wide squares one that gathers its features from far away.",
     ),
 }  # fmt: skip
 """Two sentences on how to read the figures of a table."""
@@ -103,7 +119,7 @@ def facts_of(name: str, result: Result) -> list[tuple[str, str]]:
 def images_of(table: pd.DataFrame) -> str:
     """Say how many images the values rest on."""
     counts = table["n"].dropna()
-    if counts.empty:
+    if counts.empty or not counts.any():
         return "none"
     low, high = int(counts.min()), int(counts.max())
     return f"n = {high:,}" if low == high else f"n = {low:,} to {high:,}"
@@ -116,6 +132,8 @@ def interval_of(table: pd.DataFrame) -> str:
         return "no standard errors: " + "; ".join(notes)
     if not table["se"].notna().any():
         return "no standard errors: they need at least two images"
+    if "share" in table:
+        return "of the squares: 1.96 standard errors by bootstrap over images"
     if "other_model" in table:
         return "standard errors by jackknife over groups of images, in the CSV file"
     return (
@@ -128,6 +146,11 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
     """Give the numbers behind the figures: layer means by model, or mean CKA by pair of models."""
     if table.empty:
         return []
+    if name == "kernels":
+        return [(title, Numbers(*told)) for title, *told in kernel_medians(table)]
+    if name == "receptive_field":
+        title, *told = square_sides(table)
+        return [(title, Numbers(*told))]
     if name == "cka":
         return [
             ("Mean CKA over pairs of layers; within a model, of different layers", _pairs(table))
@@ -173,10 +196,13 @@ def _alike(table: pd.DataFrame, up: str, across: str) -> str:
 
 def remarks_of(name: str, result: Result) -> list[str]:
     """Say which models a table lacks, and why; and what windowed models add to it."""
-    if "head" not in result[name].columns:
-        return []
     present = set(result[name]["model"])
     models: Sequence[Mapping[str, Any]] = result.manifest.get("models", [])
+    if name == "kernels":
+        plain = [str(m["name"]) for m in models if m["name"] not in present]
+        return [f"No depth-wise convolutions: {', '.join(plain)}."] if plain else []
+    if "head" not in result[name].columns:
+        return []
     blind = [str(m["name"]) for m in models if not m.get("attention", True)]
     remarks = [f"No attention, and so not shown here: {', '.join(blind)}."] if blind else []
     if name == "prefix_mass":

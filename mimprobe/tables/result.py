@@ -158,7 +158,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     """Read a table with the types that it was written with."""
     integers = {
         "layer": "int64", "other_layer": "int64", "head": "Int64", "n": "int64",
-        "channel": "int64", "row": "Int64", "column": "Int64",
+        "channel": "int64",
     }  # fmt: skip
     types = {**dict.fromkeys(TEXT_COLUMNS, "str"), **integers}
     header = pd.read_csv(path, nrows=0).columns

@@ -60,8 +60,9 @@ PIXEL_COLUMNS = (
 )  # fmt: skip
 """A map over the pixels of a network's input, and what follows from it.
 
-Rows of a map have `row` and `column` in pixels, from 0 at the top left. Rows with the side of a
-centred square have `share`, the part of the whole map that lies in it, instead.
+`row` and `column` are in pixels, from 0 at the top left. Rows of a map have no `share`. Rows with
+the side of a square have its middle, which may lie between pixels, and as `share` the part of the
+whole map that lies in it.
 """
 
 TEXT_COLUMNS = (
