@@ -191,19 +191,19 @@ class Field:
         mean = self.sums / n
         spread = (self.squares - n * mean.square()).clamp_min(0)
         std = (spread / (n - 1)).sqrt() if n > 1 else torch.full_like(mean, torch.nan)
-        rows, columns = np.indices(mean.shape)
+        rows, columns = np.indices(mean.shape, dtype=float)
         pixels = pd.DataFrame(
             {
-                "row": rows.ravel().astype(float), "column": columns.ravel().astype(float), "share": np.nan,
+                "row": rows.ravel(), "column": columns.ravel(), "share": np.nan,
                 "metric": "contribution", "unit": "1", "value": mean.flatten().numpy(),
                 "std": std.flatten().numpy(), "se": std.flatten().numpy() / np.sqrt(n or 1),
             }
         )  # fmt: skip
         squares = pd.DataFrame(
             {
-                "row": self.middle[0], "column": self.middle[1], "share": SHARES, "metric": "square_side",
-                "unit": "px", "std": np.nan,
-                "value": [self._side(curves, share) for share in SHARES],
+                "row": self.middle[0], "column": self.middle[1], "share": SHARES,
+                "metric": "square_side", "unit": "px",
+                "value": [self._side(curves, share) for share in SHARES], "std": np.nan,
                 "se": [side_error(curves, self.sides, share, seed=seed) for share in SHARES],
             }
         )  # fmt: skip

@@ -20,6 +20,7 @@ from mimprobe.figures.kernels import (
 )
 from mimprobe.figures.overview import layer_means
 from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, model_styles
+from mimprobe.figures.pictures import overlay
 from mimprobe.figures.receptive import receptive_field
 from mimprobe.figures.similarity import cka, cka_between
 
@@ -38,5 +39,5 @@ __all__ = [
     "FIGURES", "KERNEL_LABELS", "KIND_STYLES", "LABELS", "KindStyle", "Style", "attention_distance",
     "attention_entropy", "cka", "cka_between", "head_kl", "head_panels",
     "kernel_distance", "kernel_entropy", "kernel_panels", "kind_style",
-    "layer_means", "model_styles", "prefix_mass", "receptive_field",
+    "layer_means", "model_styles", "overlay", "prefix_mass", "receptive_field",
 ]  # fmt: skip

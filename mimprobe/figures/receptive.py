@@ -64,8 +64,9 @@ def receptive_field(
             _draw_map(panel, values)
             _draw_squares(panel, squares[squares["model"] == name])
             title_panel(panel, name, kinds[name], looks[name])
-        if axes is None:  # else room is made as if the maps were as high as their cells
-            panels[0].figure.set_layout_engine("compressed")
+        page = panels[0].figure
+        if axes is None and isinstance(page, Figure):
+            page.set_layout_engine("compressed")  # else words under and over maps would meet
         _add_bar(panels)
     return panels
 

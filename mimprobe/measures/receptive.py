@@ -53,7 +53,7 @@ def square_shares(shares: Contribution, middle: tuple[float, float]) -> tuple[Sq
         for size, at in zip(shares.shape[1:], middle, strict=True)
     )
     reach = torch.maximum(rows[:, None], columns[None, :])
-    steps, place = reach.unique(return_inverse=True)
+    steps, place = torch.unique(reach, return_inverse=True)
     within = torch.zeros(len(shares), len(steps), dtype=torch.float64, device=shares.device)
     within.index_add_(1, place.flatten().to(shares.device), shares.flatten(1))
     return within.cumsum(1), 2 * steps + 1

@@ -55,7 +55,9 @@ def depthwise_convolutions(places: Layout) -> tuple[Depthwise, ...]:
     if patch is None:  # only the maps of a pass tell how coarse ResNet's are; it has none anyway
         return ()
     return tuple(
-        Depthwise(site.name, site.layer, name, part.weight.detach()[:, 0], _spacing(patch, site, part))
+        Depthwise(
+            site.name, site.layer, name, part.weight.detach()[:, 0], _spacing(patch, site, part)
+        )
         for site in (places[name] for name in places.feature_sites)
         for name, part in site.block.named_modules()
         if isinstance(part, nn.Conv2d) and _is_depthwise(part)

@@ -46,9 +46,7 @@ def resolve_device(name: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def exact_pass(
-    device: torch.device, precision: str, *, gradients: bool = False
-) -> Iterator[None]:
+def exact_pass(device: torch.device, precision: str, *, gradients: bool = False) -> Iterator[None]:
     """Run a pass in the precision named, in inference mode unless it takes gradients.
 
     `float32` means float32: TensorFloat-32 is off for the time of the pass and put back after it.

@@ -7,9 +7,9 @@
 
 What belongs here: which families are known, how a family is described to the hooks (`Reading`,
 `Tap`, `Switch`), and the one place where timm's module paths are written down; those of Hugging
-Face's transformers are in `huggingface`, of large convolutions in `convolutions`. Families are an explicit list of classes, never a pattern
-of names: modules called `attn_drop` mean other things elsewhere (channels in XCiT, rows that do not
-sum to one in CaiT). What does not belong here: hooks.
+Face's transformers are in `huggingface`, those of large kernels in `convolutions`. Families are an
+explicit list of classes, never a pattern of names: modules called `attn_drop` mean other things
+elsewhere (channels in XCiT, rows that do not sum to one in CaiT). What does not belong here: hooks.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -18,8 +18,8 @@ from mimprobe import __version__
 from mimprobe.errors import OutputError
 from mimprobe.figures import Style, model_styles
 from mimprobe.report import facts, sections
+from mimprobe.report.numbers import Numbers
 from mimprobe.report.plates import Picture, Plate, plates_of, render
-from mimprobe.report.sections import Numbers
 from mimprobe.report.summary import summarise
 from mimprobe.report.wording import breakable, interval, value_of
 from mimprobe.tables import (

@@ -4,7 +4,6 @@ What belongs here: the words around a figure. What does not: drawing, and the lo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from mimprobe.figures import LABELS
 from mimprobe.report.alikeness import models_alike
 from mimprobe.report.estimates import INTERVAL, Estimate
-from mimprobe.report.medians import kernel_medians, square_sides
+from mimprobe.report.numbers import Numbers, kernel_medians, square_sides
 from mimprobe.report.wording import amount, listed
 from mimprobe.tables import Result
 
@@ -80,14 +79,6 @@ POLICIES = {
 }
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A small table of text: a header, and rows whose first cell is theirs."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
 def page_title(result: Result) -> str:
     """Name the page by its models, or count them if there are many."""
     models = [str(model["name"]) for model in result.manifest.get("models", [])]
@@ -147,10 +138,9 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
     if table.empty:
         return []
     if name == "kernels":
-        return [(title, Numbers(*told)) for title, *told in kernel_medians(table)]
+        return kernel_medians(table)
     if name == "receptive_field":
-        title, *told = square_sides(table)
-        return [(title, Numbers(*told))]
+        return square_sides(table)
     if name == "cka":
         return [
             ("Mean CKA over pairs of layers; within a model, of different layers", _pairs(table))
