@@ -10,9 +10,11 @@ from mimprobe import __version__
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
 from mimprobe.cli.models import models
+from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
+from mimprobe.cli.receptive import receptive
 
-COMMANDS = (demo, compare, probe, report, pretrain, models)
+COMMANDS = (demo, compare, probe, report, overlay, receptive, pretrain, models)
 
 
 class InOrder(click.Group):

@@ -89,7 +89,7 @@ def overlay(
         for panel, heat in zip(panels, shown.maps, strict=True):
             _draw_heat(panel, shown.picture, heat, scale)
         if axes is None:
-            _add_bar(panels, scale, shown)
+            _add_bar(panels, scale)
     return panels
 
 
@@ -130,8 +130,8 @@ def _lay_out(shown: Overlay, lines: Sequence[Line], figure: Figure | None) -> li
         panels += [page.add_subplot(grid[row, 1 + at]) for at in range(len(line.maps))]
     look = kind_style(shown.kind)
     page.suptitle(
-        f"{shown.model} ({look.label}): {shown.quantity}", x=0.01, ha="left", fontsize=9.5, fontweight="bold",
-        color=INK,
+        f"{shown.model} ({look.label}): {shown.quantity}", x=0.01, ha="left", color=INK,
+        fontsize=9.5, fontweight="bold",
     )  # fmt: skip
     return panels
 
@@ -196,7 +196,7 @@ def _frame(axes: Axes, heat: HeatMap) -> None:
     )
 
 
-def _add_bar(panels: Sequence[Axes], scale: PowerNorm, shown: Overlay) -> None:
+def _add_bar(panels: Sequence[Axes], scale: PowerNorm) -> None:
     page = panels[0].figure
     share = min(0.95, BAR_INCHES / (page.bbox.height / page.dpi))
     bar = page.colorbar(
@@ -205,4 +205,4 @@ def _add_bar(panels: Sequence[Axes], scale: PowerNorm, shown: Overlay) -> None:
     )  # fmt: skip
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7.5)
-    bar.ax.yaxis.label.set_size(8)
+    bar.ax.yaxis.label.set_fontsize(8)

@@ -18,13 +18,13 @@ from mimprobe.measures.attention import SMALLEST
 from mimprobe.shapes import Kernels, PerChannel
 
 
-def kernel_distance(kernels: Kernels, spacing: tuple[float, float]) -> PerChannel:
+def kernel_distance(kernels: Kernels, spacing: tuple[int, int]) -> PerChannel:
     """Mean distance of a weight from the kernel's centre: sum_k p_k ||x_k - c||.
 
     `spacing` is the distance between neighbouring taps, down and across, in pixels of the network's
     input: the map's stride times the dilation; the result has its unit. The centre c is the middle
     of the kernel, which lies between two taps where a side is even. For a uniform kernel of 7 x 7
-    it is 2.8525 taps.
+    it is 2.6525 taps.
     """
     rows, columns = kernels.shape[1:]
     down, across = (

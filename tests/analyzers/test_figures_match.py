@@ -2,9 +2,9 @@
 
 from synthetic import TABLES, UNITS
 
-from mimprobe.analyzers import ANALYZERS
+from mimprobe.analyzers import ANALYZERS, Kernels
 from mimprobe.analyzers.per_image import PerImageAnalyzer
-from mimprobe.figures import FIGURES, LABELS
+from mimprobe.figures import FIGURES, KERNEL_LABELS, LABELS
 from mimprobe.report.sections import READINGS, TITLES
 
 MEASURED = {
@@ -14,9 +14,17 @@ MEASURED = {
 }
 
 
-def test_every_analyzer_has_a_figure_a_title_and_a_reading():
-    assert list(FIGURES) == list(ANALYZERS)
-    assert set(TITLES) == set(READINGS) == set(ANALYZERS)
+EXPERIMENTS = ("receptive_field",)
+"""Tables that no analyzer makes."""
+
+
+def test_every_table_has_a_figure_a_title_and_a_reading():
+    assert list(FIGURES) == [*ANALYZERS, *EXPERIMENTS]
+    assert set(TITLES) == set(READINGS) == set(FIGURES)
+
+
+def test_metrics_of_kernels_have_labels():
+    assert set(KERNEL_LABELS) == set(Kernels.units)
 
 
 def test_every_metric_has_a_label():
