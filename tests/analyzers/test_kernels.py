@@ -97,9 +97,7 @@ def test_it_is_left_out_where_nobody_asked_and_none_has_any(networks, pictures, 
     usual = mimprobe.probe(one, pictures, transform=PREPARE, device="cpu")
     assert "kernels" not in usual
     assert "kernels" not in usual.manifest["analyzers"]
-    asked = mimprobe.probe(
-        one, pictures, transform=PREPARE, analyzers=["kernels"], device="cpu"
-    )
+    asked = mimprobe.probe(one, pictures, transform=PREPARE, analyzers=["kernels"], device="cpu")
     assert asked["kernels"].empty
     page = mimprobe.write_report(asked, tmp_path / "out").read_text()
     assert "No depth-wise convolutions: vit." in page

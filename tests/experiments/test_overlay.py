@@ -175,9 +175,7 @@ def test_rollout_of_a_model_without_class_token_is_the_mean(picture):
             num_heads=2,
         )
     )  # fmt: skip
-    (heat,) = mimprobe.rollout_overlay(
-        model, picture, transform=PREPARE[32, 32], device="cpu"
-    ).maps
+    (heat,) = mimprobe.rollout_overlay(model, picture, transform=PREPARE[32, 32], device="cpu").maps
     assert heat.query == "mean"
     assert heat.layer == 1
     assert heat.mass.sum() == pytest.approx(1)
