@@ -45,7 +45,8 @@ SHARES = (0.2, 0.3, 0.5, 0.99)
 DEFINITION = (
     "gradient of the sum over channels of relu(features) at the middle place of the layer's map, "
     "with respect to the network's input; the {part} part of it, summed over colours, divided by "
-    "its sum in each image, and averaged over images. A square is centred on that place."
+    "its sum in each image, and averaged over images. Squares are centred on that place and may reach over "
+    "the image's rim."
 )
 
 
