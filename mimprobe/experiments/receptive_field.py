@@ -1,52 +1,40 @@
 """Effective receptive field: which pixels the middle of a feature map is made of.
 
-What belongs here: the pass with gradients and its table. What does not: what is computed from the
-gradient (`measures.receptive`, where the definition stands).
+What belongs here: the order of a measurement with gradients. What does not: one model's gradients
+and table (`field`), and what is computed from them (`measures.receptive`, with the definition).
 
 It needs the gradient of a feature with respect to the input, and so cannot run in the loop of
 `probe`. A batch keeps the activations of all its images: choose it small for large inputs.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
 
 from mimprobe.data.images import open_images
-from mimprobe.errors import ImageError, NonFiniteError, OptionError, UnknownNameError
-from mimprobe.hooks import capture
+from mimprobe.errors import ImageError, OptionError, UnknownNameError
+from mimprobe.experiments.field import Field
 from mimprobe.loop.batches import batches
 from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
-from mimprobe.measures.receptive import (
-    PARTS,
-    contribution,
-    side_error,
-    square_shares,
-    square_side,
-)
+from mimprobe.measures.receptive import PARTS
 from mimprobe.models.device import exact_pass, frozen, placed, resolve_device
-from mimprobe.models.geometry import Geometry
-from mimprobe.models.sites import Layout, Site, layout
+from mimprobe.models.sites import layout
 from mimprobe.progress import Progress
-from mimprobe.tables import PIXEL_COLUMNS, Result, join_per_image
+from mimprobe.tables import Result, join_per_image
 from mimprobe.zoo.lineup import line_up
-from mimprobe.zoo.loaded import LoadedModel
-
-SHARES = (0.2, 0.3, 0.5, 0.99)
-"""Parts of the contribution whose squares are given: those of RepLKNet's table 9."""
 
 DEFINITION = (
     "gradient of the sum over channels of relu(features) at the middle place of the layer's map, "
     "with respect to the network's input; the {part} part of it, summed over colours, divided by "
-    "its sum in each image, and averaged over images. Squares are centred on that place and may reach over "
-    "the image's rim."
+    "its sum in each image, and averaged over images. Squares are centred on that place and may "
+    "reach over the rim of the image."
 )
 
 
@@ -126,111 +114,3 @@ def describe(part: str) -> dict[str, Any]:
     """Definition and units, for the manifest."""
     units = {"contribution": "1", "square_side": "px"}
     return {"definition": DEFINITION.format(part=part), "units": units, "part": part}
-
-
-class Field:
-    """The receptive field of one model: sums over its images, and a curve for each of them."""
-
-    def __init__(self, model: LoadedModel, places: Layout, layer: int | None, part: str) -> None:
-        """Choose the layer.
-
-        Raises:
-            OptionError: the model has no such layer.
-        """
-        depth = len(places.feature_sites)
-        if layer is not None and not 0 <= layer < depth:
-            raise OptionError(
-                f"model {model.name!r} has {depth} layers, so there is no layer {layer + 1}; "
-                f"choose 1 to {depth} (in Python 0 to {depth - 1})"
-            )
-        self.model, self.places, self.part = model, places, part
-        self.site: Site = places[places.feature_sites[-1 if layer is None else layer]]
-        self.sums = torch.zeros((), dtype=torch.float64)
-        self.squares = torch.zeros((), dtype=torch.float64)
-        self.curves: list[Tensor] = []
-        self.sides = torch.zeros(0)
-        self.middle = (0.0, 0.0)
-
-    def add(self, pixels: Tensor, ids: Sequence[str]) -> None:
-        """Show a batch to the network and remember each image's contribution.
-
-        Raises:
-            NonFiniteError: a gradient holds NaN or infinity.
-        """
-        gradient, geometry = self._gradient(pixels)
-        finite = gradient.isfinite().flatten(1).all(1)
-        if not bool(finite.all()):
-            raise NonFiniteError(
-                f"model {self.model.name!r} gave NaN or infinity in the gradient of "
-                f"{self.site.name} on image {ids[int(finite.int().argmin())]!r}"
-            )
-        shares = contribution(gradient, self.part)
-        shares = shares[~shares.isnan().flatten(1).any(1)].cpu()  # of images with any gradient
-        self.middle = middle(geometry, self.places)
-        curves, self.sides = square_shares(shares, self.middle)
-        self.curves.append(curves)
-        self.sums = self.sums + shares.sum(0)
-        self.squares = self.squares + shares.square().sum(0)
-
-    def _gradient(self, pixels: Tensor) -> tuple[Tensor, Geometry]:
-        pixels = pixels.clone().requires_grad_()
-        name = self.site.name
-        with capture(self.model.module, [name], gradients=True) as captured:
-            self.model.module(pixels)
-            seen = captured[name]
-            row, column = (side // 2 for side in seen.geometry.grid)
-            token = seen.geometry.prefix_tokens + row * seen.geometry.grid[1] + column
-            features = torch.relu(seen.tokens[:, token]).sum()
-            captured.clear()
-            (gradient,) = torch.autograd.grad(features, pixels)
-        return gradient, seen.geometry
-
-    def table(self, seed: int) -> pd.DataFrame:
-        """Give the map's rows, then a row for each square."""
-        curves = torch.cat(self.curves)
-        n = len(curves)
-        mean = self.sums / n
-        spread = (self.squares - n * mean.square()).clamp_min(0)
-        std = (spread / (n - 1)).sqrt() if n > 1 else torch.full_like(mean, torch.nan)
-        rows, columns = np.indices(mean.shape, dtype=float)
-        pixels = pd.DataFrame(
-            {
-                "row": rows.ravel(), "column": columns.ravel(), "share": np.nan,
-                "metric": "contribution", "unit": "1", "value": mean.flatten().numpy(),
-                "std": std.flatten().numpy(), "se": std.flatten().numpy() / np.sqrt(n or 1),
-            }
-        )  # fmt: skip
-        squares = pd.DataFrame(
-            {
-                "row": self.middle[0], "column": self.middle[1], "share": SHARES,
-                "metric": "square_side", "unit": "px",
-                "value": [self._side(curves, share) for share in SHARES], "std": np.nan,
-                "se": [side_error(curves, self.sides, share, seed=seed) for share in SHARES],
-            }
-        )  # fmt: skip
-        table = pd.concat([pixels, squares], ignore_index=True)
-        table["model"], table["kind"] = self.model.name, self.model.kind
-        table["site"], table["layer"] = self.site.name, self.site.layer
-        table["n"], table["note"] = n, ""
-        return table[list(PIXEL_COLUMNS)]
-
-    def _side(self, curves: Tensor, share: float) -> float:
-        if not len(curves):
-            return float("nan")
-        return float(square_side(curves.mean(0), self.sides, share))
-
-
-def middle(geometry: Geometry, places: Layout) -> tuple[float, float]:
-    """Give row and column, in pixels, over which the middle place of the map stands.
-
-    Patches stand over their middle. Place i of a ResNet stands over pixel i * stride, since all its
-    convolutions have odd sides and are padded alike on both.
-    """
-    indices = [side // 2 for side in geometry.grid]
-    if places.reading.patch is None:
-        row, column = (index * step for index, step in zip(indices, geometry.stride, strict=True))
-        return float(row), float(column)
-    row_px, column_px = (
-        (index + 0.5) * step - 0.5 for index, step in zip(indices, geometry.stride, strict=True)
-    )
-    return row_px, column_px

@@ -12,7 +12,7 @@ from torch import nn
 import mimprobe
 from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import NonFiniteError, OptionError, UnknownNameError
-from mimprobe.experiments.receptive_field import SHARES
+from mimprobe.experiments.field import SHARES
 from mimprobe.tables import PIXEL_COLUMNS, read_result
 
 KERNEL = np.array([[1, 2, 1], [0, 3, 1], [2, 1, 4]], dtype=float)
