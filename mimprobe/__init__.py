@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mimprobe.data.images import open_images as open_images
     from mimprobe.data.transforms import Preprocessing as Preprocessing
     from mimprobe.errors import MimprobeError as MimprobeError
+    from mimprobe.experiments.overlay import attention_overlay as attention_overlay
+    from mimprobe.experiments.receptive_field import receptive_field as receptive_field
+    from mimprobe.experiments.rollout import rollout_overlay as rollout_overlay
     from mimprobe.hooks import capture as capture
     from mimprobe.loop import probe as probe
     from mimprobe.measures.attention import attention_distance as attention_distance
@@ -49,6 +52,7 @@ _HOMES = {
     "TrainConfig": "mimprobe.train.config",
     "attention_distance": "mimprobe.measures.attention",
     "attention_entropy": "mimprobe.measures.attention",
+    "attention_overlay": "mimprobe.experiments.overlay",
     "capture": "mimprobe.hooks",
     "card_names": "mimprobe.zoo.shelf",
     "differences": "mimprobe.claims",
@@ -64,6 +68,8 @@ _HOMES = {
     "pretrain": "mimprobe.train.fit",
     "probe": "mimprobe.loop",
     "read_result": "mimprobe.tables",
+    "receptive_field": "mimprobe.experiments.receptive_field",
+    "rollout_overlay": "mimprobe.experiments.rollout",
     "write_report": "mimprobe.report",
 }
 
@@ -77,6 +83,7 @@ __all__ = [
     "__version__",
     "attention_distance",
     "attention_entropy",
+    "attention_overlay",
     "capture",
     "card_names",
     "differences",
@@ -92,6 +99,8 @@ __all__ = [
     "pretrain",
     "probe",
     "read_result",
+    "receptive_field",
+    "rollout_overlay",
     "write_report",
 ]
 

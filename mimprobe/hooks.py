@@ -103,7 +103,11 @@ def keep(observation: Observation) -> Observation:
 
 @contextmanager
 def capture(
-    model: nn.Module, sites: Iterable[str], *, reduce: Callable[[Observation], Any] = keep
+    model: nn.Module,
+    sites: Iterable[str],
+    *,
+    reduce: Callable[[Observation], Any] = keep,
+    gradients: bool = False,
 ) -> Iterator[Captured[Any]]:
     """Observe sites of a network while it runs.
 
@@ -112,6 +116,7 @@ def capture(
         sites: public names, as `layout(model).sites` lists them.
         reduce: called inside the pass with each observation; what it returns is kept instead of it.
             A layer's map can be freed before the next layer makes its own, if `reduce` holds none.
+        gradients: leave features in the graph of the pass, so that they can be differentiated.
 
     Yields:
         The values of the sites, filled by each pass anew.
@@ -124,7 +129,7 @@ def capture(
     places = layout(model)
     wanted = [places[name] for name in dict.fromkeys(sites)]
     captured: Captured[Any] = Captured(site.name for site in wanted)
-    pass_state = _Pass(places, reduce, captured)
+    pass_state = _Pass(places, reduce, captured, gradients=gradients)
     with ExitStack() as stack:
         for switch in places.switches:
             stack.enter_context(switched(switch))
@@ -146,10 +151,15 @@ class _Pass(Generic[T]):
     """What the hooks of one context share: the sizes seen in the present pass."""
 
     def __init__(
-        self, places: Layout, reduce: Callable[[Observation], T], captured: Captured[T]
+        self,
+        places: Layout,
+        reduce: Callable[[Observation], T],
+        captured: Captured[T],
+        *,
+        gradients: bool,
     ) -> None:
         self.places, self.reduce, self.captured = places, reduce, captured
-        self.reading = places.reading
+        self.reading, self.gradients = places.reading, gradients
         self.batch = 0
         self.input_size = (0, 0)
         self.maps: dict[str, tuple[int, int]] = {}
@@ -187,7 +197,8 @@ class _Pass(Generic[T]):
 
     def features(self, site: Site) -> Callable[[nn.Module, Any, Any], None]:
         def see(module: nn.Module, inputs: object, output: Any) -> None:  # noqa: ARG001
-            tokens = self.reading.tokens(output).detach()
+            tokens = self.reading.tokens(output)
+            tokens = tokens if self.gradients else tokens.detach()
             grid = self._grid(site)
             if tokens.ndim == 4:  # (batch, row, column, channel)
                 grid = (tokens.shape[1], tokens.shape[2])

@@ -8,6 +8,7 @@ What belongs here: type aliases for shapes, with their axis names. What does not
     token    prefix tokens, then patches     channel  width of a token
     feature  width of one pooled vector      group    jackknife groups of images
     ring     distances from the query        row_offset, column_offset   of key less query, patches
+    row      of a map, kernel or image       column   of a map, kernel or image
 """
 
 from jaxtyping import Bool, Float, Float64
@@ -57,6 +58,15 @@ Images = Float[Tensor, "batch rgb height width"]
 
 PatchMask = Bool[Tensor, "batch row column"]
 """One for a masked patch, zero for a visible one."""
+
+Kernels = Float[Tensor, "channel row column"]
+"""Weights of a depth-wise convolution, one kernel for each channel that it gives."""
+
+PerChannel = Float64[Tensor, "channel"]
+"""One number for each channel of a convolution."""
+
+Contribution = Float64[Tensor, "batch row column"]
+"""How much each pixel of each image contributes to an output."""
 
 ValidKeys = Bool[Tensor, "query key"]
 """Which keys a query could attend to at all."""

@@ -7,6 +7,7 @@ from mimprobe.analyzers.cka import Cka
 from mimprobe.analyzers.distance import AttentionDistance
 from mimprobe.analyzers.entropy import AttentionEntropy
 from mimprobe.analyzers.frequency import HighFrequency
+from mimprobe.analyzers.kernels import Kernels
 from mimprobe.analyzers.kl import HeadKL
 from mimprobe.analyzers.magnitude import FeatureNorm
 from mimprobe.analyzers.neighbours import MutualNeighbours
@@ -34,6 +35,7 @@ ANALYZERS = {
     "token_similarity": TokenSimilarity,
     "high_frequency": HighFrequency,
     "feature_norm": FeatureNorm,
+    "kernels": Kernels,
 }
 """Analyzers by the name of their table, in the order in which a report shows them."""
 
@@ -78,6 +80,7 @@ __all__ = [
     "HeadKL",
     "HeadPairs",
     "HighFrequency",
+    "Kernels",
     "MutualNeighbours",
     "PrefixMass",
     "TokenSimilarity",

@@ -11,9 +11,11 @@ from mimprobe.cli.claims import claims
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
 from mimprobe.cli.models import models
+from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
+from mimprobe.cli.receptive import receptive
 
-COMMANDS = (demo, compare, probe, report, claims, pretrain, models)
+COMMANDS = (demo, compare, probe, report, claims, overlay, receptive, pretrain, models)
 
 
 class InOrder(click.Group):

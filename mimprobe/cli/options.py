@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -189,22 +189,37 @@ def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, str]:
 
 def read_models(options: ProbeOptions) -> "list[LoadedModel]":
     """Load the models of a command line, with the names that it gives them."""
-    from mimprobe.zoo.load import load_model
-
-    loaded = []
-    for text in options.models:
-        name, equals, reference = text.partition("=")
-        named = bool(equals and name) and not Path(text).exists()
-        model = load_model(
-            reference if named else text,
+    return [
+        load_named(
+            text,
             arch=options.arch,
             arch_args=options.arch_args,
             input_size=options.input_size,
             device=options.device,
             seed=options.seed,
         )
-        loaded.append(replace(model, name=name) if named else model)
-    return loaded
+        for text in options.models
+    ]
+
+
+def load_named(
+    text: str, *, arch: str | None, arch_args: Mapping[str, Any], input_size: int | None,
+    device: str, seed: int,
+) -> "LoadedModel":  # fmt: skip
+    """Load one MODEL, under the name that NAME=MODEL gives it."""
+    from mimprobe.zoo.load import load_model
+
+    name, equals, reference = text.partition("=")
+    named = bool(equals and name) and not Path(text).exists()
+    model = load_model(
+        reference if named else text,
+        arch=arch,
+        arch_args=arch_args,
+        input_size=input_size,
+        device=device,
+        seed=seed,
+    )
+    return replace(model, name=name) if named else model
 
 
 def command_line() -> str:

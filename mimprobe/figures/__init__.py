@@ -14,6 +14,12 @@ from mimprobe.figures.heads import (
     head_panels,
     prefix_mass,
 )
+from mimprobe.figures.kernels import (
+    KERNEL_LABELS,
+    kernel_distance,
+    kernel_entropy,
+    kernel_panels,
+)
 from mimprobe.figures.layers import (
     effective_rank,
     feature_norm,
@@ -24,7 +30,9 @@ from mimprobe.figures.offsets import attention_offset
 from mimprobe.figures.overview import layer_means
 from mimprobe.figures.pairs import head_pairs
 from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, model_styles
+from mimprobe.figures.pictures import overlay
 from mimprobe.figures.profiles import attention_profile
+from mimprobe.figures.receptive import receptive_field
 from mimprobe.figures.similarity import (
     cka,
     cka_between,
@@ -48,11 +56,14 @@ FIGURES = {
     "token_similarity": token_similarity,
     "high_frequency": high_frequency,
     "feature_norm": feature_norm,
+    "kernels": kernel_distance,
+    "receptive_field": receptive_field,
 }
-"""The main figure of each analyzer's table, in the order in which a report shows them."""
+"""The main figure of each table, in the order in which a report shows them."""
 
 __all__ = [
     "FIGURES",
+    "KERNEL_LABELS",
     "KIND_STYLES",
     "LABELS",
     "KindStyle",
@@ -71,14 +82,19 @@ __all__ = [
     "head_pairs",
     "head_panels",
     "high_frequency",
+    "kernel_distance",
+    "kernel_entropy",
+    "kernel_panels",
     "kind_style",
     "layer_means",
     "log_amplitude",
     "model_styles",
     "mutual_neighbours",
+    "overlay",
     "pair_maps",
     "pair_maps_between",
     "prefix_mass",
+    "receptive_field",
     "singular_values",
     "token_similarity",
 ]  # fmt: skip

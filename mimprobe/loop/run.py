@@ -20,6 +20,7 @@ from mimprobe.loop.progress_file import ProgressFile, same_run
 from mimprobe.loop.showing import Showing
 from mimprobe.loop.tally import Tally
 from mimprobe.loop.workers import batch_bytes, worker_count
+from mimprobe.models.convolutions import depthwise_convolutions
 from mimprobe.models.sites import layout
 from mimprobe.tables import Result, holds_progress, join_per_image, remove_progress
 from mimprobe.zoo.lineup import line_up
@@ -116,6 +117,8 @@ def probe(
             tools, notes = _with_enough(tools, len(image_set))
         lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
         places = {model.name: layout(model.module) for model in lineup}
+        if analyzers is None and not any(map(depthwise_convolutions, places.values())):
+            tools = [tool for tool in tools if tool.name != "kernels"]  # they would have no rows
         tally = Tally(tools, places, image_set, batch_size, notes)
         share = batch_numbers(len(image_set), batch_size)[group.rank :: group.size]
         if workers is None:

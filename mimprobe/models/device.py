@@ -46,8 +46,8 @@ def resolve_device(name: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def exact_pass(device: torch.device, precision: str) -> Iterator[None]:
-    """Run a pass without gradients in the precision named.
+def exact_pass(device: torch.device, precision: str, *, gradients: bool = False) -> Iterator[None]:
+    """Run a pass in the precision named, in inference mode unless it takes gradients.
 
     `float32` means float32: TensorFloat-32 is off for the time of the pass and put back after it.
 
@@ -57,13 +57,25 @@ def exact_pass(device: torch.device, precision: str) -> Iterator[None]:
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.enable_grad() if gradients else torch.inference_mode())
         if precision != "float32":
             stack.enter_context(torch.autocast(device.type, dtype=PRECISIONS[precision]))
         for owner, name, exact in _float32_switches():
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, exact)
         yield
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Take no gradients of the parameters, which saves their memory; put the flags back."""
+    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    try:
+        module.requires_grad_(requires_grad=False)
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
 
 
 def _float32_switches() -> list[tuple[Any, str, str | bool]]:

@@ -7,9 +7,10 @@ not: modules and hooks; the sizes come from the shapes seen in a pass.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mimprobe.measures.patches import Windows
@@ -108,6 +109,37 @@ def windows_of(geometry: Geometry, device: torch.device) -> Windows | None:
     masked = regions[:, :, None] != regions[:, None, :]
     padding = outside[:, None, :].expand_as(masked)
     return Windows(padding.flatten(0, 1).to(device), masked.flatten(0, 1).to(device))
+
+
+class QueryKeys(NamedTuple):
+    """Which row of a site's map belongs to a patch, and where its keys lie.
+
+    Attributes:
+        window: number of the patch's window; 0 for global attention.
+        row: place of the patch in that window, and so the row of its attention.
+        places: row and column in the image of each key; padding lies outside the grid.
+        visible: which keys lie in the image and are not masked from the patch.
+    """
+
+    window: int
+    row: int
+    places: Int[Tensor, "key 2"]
+    visible: Bool[Tensor, "key"]
+
+
+def keys_of(geometry: Geometry, patch: tuple[int, int]) -> QueryKeys:
+    """Find the row of attention of the patch at a row and column of the grid, prefix not counted.
+
+    A window that a shift put together is given at the true places of its patches.
+    """
+    places = window_places(geometry)
+    window, row = (places == torch.tensor(patch)).all(-1).nonzero()[0].tolist()
+    keys = places[window]
+    visible = (keys < torch.tensor(geometry.grid)).all(-1)
+    hidden = windows_of(geometry, torch.device("cpu"))
+    if hidden is not None:
+        visible = visible & ~hidden.by_window(hidden.masked)[window, row]
+    return QueryKeys(window, row, keys, visible)
 
 
 def window_places(geometry: Geometry) -> Int[Tensor, "window key 2"]:

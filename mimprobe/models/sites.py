@@ -3,11 +3,11 @@
     blocks.3.attn.probs              attention probabilities of the fourth block of a ViT or BEiT
     blocks.3.out                     what the fourth block hands on
     stages.2.blocks.5.attn.probs     the same in Swin and SwinV2
-    stages.2.blocks.5.out            the same in Swin, SwinV2 and ResNet
+    stages.2.blocks.5.out            the same in Swin, SwinV2, ResNet and ConvNeXt
 
 What belongs here: how a family is described to the hooks (`Reading`, `Tap`), and finding the one
 that a network belongs to. What does not: the module paths of each library (`timm_families`,
-`torchvision_families`, `huggingface`), and hooks.
+`torchvision_families`, `huggingface`, and `convolutions` for large kernels), and hooks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +98,8 @@ class Layout:
     """The sites of one network, in execution order.
 
     Attributes:
-        family: `vit`, `vit_relpos`, `beit`, `eva`, `swin`, `swinv2` or `resnet`.
+        family: `vit`, `vit_relpos`, `beit`, `eva`, `swin`, `swinv2`, `resnet`, `convnext` or
+            `inceptionnext`.
         stem: the module that the preprocessed images enter.
         prefix_tokens: tokens before the patches.
         sites: by public name.
@@ -141,17 +142,19 @@ def layout(model: nn.Module) -> Layout:
         SiteError: the network is of no known family.
     """
     # They describe their families with the classes here.
-    from mimprobe.models import huggingface, timm_families, torchvision_families
+    from mimprobe.models import convolutions, huggingface, timm_families, torchvision_families
 
-    for read in (timm_families.layout, torchvision_families.layout, huggingface.layout):
+    for read in (
+        timm_families.layout, convolutions.layout, torchvision_families.layout, huggingface.layout,
+    ):  # fmt: skip
         found = read(model)
         if found is not None:
             return found
     raise SiteError(
         f"{type(model).__name__} is of no family that mimprobe can look into; known are timm's "
-        f"{', '.join(kind.__name__ for kind in timm_families.FAMILIES)}, torchvision's "
-        f"VisionTransformer, and transformers' {', '.join(huggingface.ENCODERS)}, bare or with a "
-        "head"
+        f"{', '.join(kind.__name__ for kind in timm_families.FAMILIES)}, ConvNeXt "
+        f"and MetaNeXt, torchvision's VisionTransformer, and transformers' "
+        f"{', '.join(huggingface.ENCODERS)}, bare or with a head"
     )
 
 

@@ -20,9 +20,10 @@ from mimprobe.claims import Verdict, claims_table, differences, evaluate_claims
 from mimprobe.claims.intervals import LEAST_IMAGES
 from mimprobe.errors import OutputError
 from mimprobe.figures import Style, model_styles
-from mimprobe.report import facts, sections
-from mimprobe.report.plates import Picture, Plate, plates_of, render
-from mimprobe.report.sections import Numbers
+from mimprobe.report import facts, numbers, readings, remarks, sections
+from mimprobe.report.numbers import Numbers
+from mimprobe.report.plates import Plate, plates_of
+from mimprobe.report.rendering import Picture, render
 from mimprobe.report.summary import summarise
 from mimprobe.report.verdicts import claims_shown, differences_shown, judged_claims, not_judged
 from mimprobe.report.wording import breakable, interval, value_of
@@ -189,16 +190,16 @@ def _page(
 
 
 def _section(name: str, result: Result, drawn: Sequence[tuple[Plate, Picture]]) -> Section:
-    title = sections.title_of(name)
+    title = readings.title_of(name)
     return Section(
         anchor=name.replace("_", "-"),
         title=title,
         table=name,
         shown=[_shown(title, plate, picture) for plate, picture in drawn],
-        reading=sections.READINGS.get(name, ()),
+        reading=readings.READINGS.get(name, ()),
         facts=sections.facts_of(name, result),
-        remarks=sections.remarks_of(name, result),
-        numbers=sections.numbers_of(name, result[name]),
+        remarks=remarks.remarks_of(name, result),
+        numbers=numbers.numbers_of(name, result[name]),
     )
 
 

@@ -1,15 +1,13 @@
-"""Figures as files: the same picture as SVG for the page, and as PNG and PDF for talks and papers.
+"""Which figures a table gives.
 
-What belongs here: which figures a table gives, and rendering them. What does not: drawing
-(`figures`) and the words around a figure (`sections`).
+What belongs here: names and captions of figures, and with what they are drawn. What does not:
+drawing (`figures`), files (`rendering`) and the other words around a figure (`sections`).
 """
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,20 +21,15 @@ from mimprobe.figures import (
     curve_panels,
     head_pairs,
     head_panels,
+    kernel_panels,
     layer_means,
     pair_maps,
     pair_maps_between,
+    receptive_field,
 )
 
-PNG_DPI = 200
 NOTHING = 1e-3
 """Largest mass, or relative difference of two curves, that is not worth a figure."""
-
-_FILE_LOOK: dict[Any, Any] = {
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mimprobe",
-    "pdf.fonttype": 42,
-}
 
 Draw = Callable[[Figure], Sequence[Axes]]
 
@@ -48,15 +41,6 @@ class Plate:
     name: str
     caption: str
     draw: Draw
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawn figure in three formats."""
-
-    svg: bytes
-    png: bytes
-    pdf: bytes
 
 
 def plates_of(name: str, table: pd.DataFrame, styles: Mapping[str, Style]) -> list[Plate]:
@@ -178,38 +162,36 @@ def _pair_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[P
     )
 
 
+def _kernel_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    """Give distance and normalised entropy; in nats it differs by the kernels' sizes alone."""
+    for metric in ("kernel_distance", "kernel_entropy_normalised"):
+        yield Plate(
+            metric,
+            "Shapes are the spread over channels, bars reach from quartile to quartile, dots are "
+            "medians.",
+            partial(_draw_kernels, table, styles, metric),
+        )
+
+
+def _draw_kernels(
+    table: pd.DataFrame, styles: Mapping[str, Style], metric: str, figure: Figure
+) -> Sequence[Axes]:
+    return kernel_panels(table, metric=metric, styles=styles, figure=figure)
+
+
+def _receptive_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    yield Plate(
+        "receptive_field",
+        "Contribution of each pixel to the middle of the feature map, on one logarithmic scale.",
+        lambda figure: receptive_field(table, styles=styles, figure=figure),
+    )
+
+
 _PLATES: Mapping[str, Callable[[pd.DataFrame, Mapping[str, Style]], Iterator[Plate]]] = {
     "attention_offset": _offset_plates,
     "attention_profile": _profile_plates,
     "head_pairs": _pair_plates,
+    "kernels": _kernel_plates,
+    "receptive_field": _receptive_plates,
 }
 """Tables whose figures are not dots for heads."""
-
-
-def render(plate: Plate) -> Picture:
-    """Draw a plate in all formats: the same bytes for the same table, whatever the user's style."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_FILE_LOOK)
-        figure = Figure()
-        plate.draw(figure)
-        _fix_layout(figure)
-        return Picture(
-            svg=_saved(figure, "svg", {"Date": None, "Creator": "mimprobe"}),
-            png=_saved(figure, "png", {"Software": "mimprobe"}),
-            pdf=_saved(figure, "pdf", {"CreationDate": None, "Creator": "mimprobe"}),
-        )
-
-
-def _fix_layout(figure: Figure) -> None:
-    """Lay out once for all formats; every save would do it again."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-    figure.set_layout_engine(None)
-
-
-def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
-    return buffer.getvalue()

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from mimprobe.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Verdict
 from mimprobe.claims.estimates import Estimate
 from mimprobe.figures import LABELS
-from mimprobe.report.sections import Numbers
+from mimprobe.report.numbers import Numbers
 from mimprobe.report.sentences import Looks
 from mimprobe.report.wording import amount, named
 

@@ -24,6 +24,7 @@ from mimprobe.tables.result import (
     read_result,
 )
 from mimprobe.tables.schema import (
+    CHANNEL_COLUMNS,
     CURVE_COLUMNS,
     HEAD_COLUMNS,
     HEAD_PAIR_COLUMNS,
@@ -31,6 +32,7 @@ from mimprobe.tables.schema import (
     OFFSET_COLUMNS,
     PAIR_COLUMNS,
     PER_IMAGE_KEYS,
+    PIXEL_COLUMNS,
     PROFILE_COLUMNS,
     TEXT_COLUMNS,
     PerImageValues,
@@ -38,6 +40,7 @@ from mimprobe.tables.schema import (
 )
 
 __all__ = [
+    "CHANNEL_COLUMNS",
     "CURVE_COLUMNS",
     "FORMAT",
     "HEAD_COLUMNS",
@@ -48,6 +51,7 @@ __all__ = [
     "PAIR_COLUMNS",
     "PER_IMAGE_KEYS",
     "PER_IMAGE_NAME",
+    "PIXEL_COLUMNS",
     "PROFILE_COLUMNS",
     "PROGRESS_FOLDER",
     "TEXT_COLUMNS",

@@ -80,8 +80,30 @@ OFFSET_COLUMNS = (
 `uniform` is what attention that is equal over all valid keys would give there.
 """
 
+CHANNEL_COLUMNS = (
+    "model", "kind", "site", "layer", "convolution", "channel", "metric", "unit", "value", "std",
+    "se", "n", "note",
+)  # fmt: skip
+"""A metric of weights: one row for each model, layer, convolution, channel and metric.
+
+`convolution` is the module's name within its block. No image enters: `std` and `se` are empty and
+`n` is 0.
+"""
+
+PIXEL_COLUMNS = (
+    "model", "kind", "site", "layer", "row", "column", "share", "metric", "unit", "value", "std",
+    "se", "n", "note",
+)  # fmt: skip
+"""A map over the pixels of a network's input, and what follows from it.
+
+`row` and `column` are in pixels, from 0 at the top left. Rows of a map have no `share`. Rows with
+the side of a square have its middle, which may lie between pixels, and as `share` the part of the
+whole map that lies in it.
+"""
+
 TEXT_COLUMNS = (
-    "model", "kind", "site", "other_model", "other_kind", "other_site", "metric", "unit", "note",
+    "model", "kind", "site", "other_model", "other_kind", "other_site", "convolution", "metric",
+    "unit", "note",
 )  # fmt: skip
 """Columns that stay text when read back, even where a model is called `1` or `nan`."""
 

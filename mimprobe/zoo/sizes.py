@@ -12,6 +12,10 @@ from timm.models.swin_transformer_v2 import SwinTransformerV2
 from torch import nn
 
 from mimprobe.data.transforms import Preprocessing
+from mimprobe.models.convolutions import CONVOLUTIONAL
+
+SIZELESS = (ResNet, *CONVOLUTIONAL)
+"""Networks of convolutions, which take any input as they are."""
 
 
 def arguments_at(
@@ -24,7 +28,7 @@ def arguments_at(
         arguments: of the network.
         input_size: side of the input.
     """
-    if input_size is None or isinstance(usual, ResNet):
+    if input_size is None or isinstance(usual, SIZELESS):
         return dict(arguments)
     changed = {**arguments, "img_size": input_size}
     if isinstance(usual, SwinTransformerV2):

@@ -2,16 +2,24 @@
 
 from synthetic import MIXED, layer_tables, make_result
 
-from mimprobe.analyzers import ANALYZERS
-from mimprobe.figures import FIGURES, LABELS
-from mimprobe.report.sections import READINGS, TITLES
+from mimprobe.analyzers import ANALYZERS, Kernels
+from mimprobe.figures import FIGURES, KERNEL_LABELS, LABELS
+from mimprobe.report.readings import READINGS, TITLES
 
 MEASURED = {name: analyzer().describe()["units"] for name, analyzer in ANALYZERS.items()}
 
 
-def test_every_analyzer_has_a_figure_a_title_and_a_reading():
-    assert list(FIGURES) == list(ANALYZERS)
-    assert set(TITLES) == set(READINGS) == set(ANALYZERS)
+EXPERIMENTS = ("receptive_field",)
+"""Tables that no analyzer makes."""
+
+
+def test_every_table_has_a_figure_a_title_and_a_reading():
+    assert list(FIGURES) == [*ANALYZERS, *EXPERIMENTS]
+    assert set(TITLES) == set(READINGS) == set(FIGURES)
+
+
+def test_metrics_of_kernels_have_labels():
+    assert set(KERNEL_LABELS) == set(Kernels.units)
 
 
 def test_every_metric_has_a_label():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mimprobe.errors import OptionError, UnknownNameError
-from mimprobe.models.device import exact_pass, placed, resolve_device
+from mimprobe.models.device import exact_pass, frozen, placed, resolve_device
 
 
 def test_names():
@@ -77,3 +77,15 @@ def test_a_module_goes_to_the_device_and_home_again():
     with placed(module, torch.device("cuda")):
         assert module.weight.is_cuda
     assert not module.weight.is_cuda
+
+
+def test_gradients_can_be_taken_in_an_exact_pass_of_a_frozen_network():
+    module = torch.nn.Linear(2, 2)
+    module.bias.requires_grad_(False)
+    pixels = torch.ones(1, 2, requires_grad=True)
+    with frozen(module), exact_pass(torch.device("cpu"), "float32", gradients=True):
+        assert not any(parameter.requires_grad for parameter in module.parameters())
+        (gradient,) = torch.autograd.grad(module(pixels).sum(), pixels)
+    torch.testing.assert_close(gradient[0], module.weight.detach().sum(0))
+    assert module.weight.requires_grad
+    assert not module.bias.requires_grad

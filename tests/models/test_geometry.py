@@ -8,7 +8,13 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 
 from mimprobe.measures.attention import attention_distance
-from mimprobe.models.geometry import Geometry, patch_distances, uniform_distance, windows_of
+from mimprobe.models.geometry import (
+    Geometry,
+    keys_of,
+    patch_distances,
+    uniform_distance,
+    windows_of,
+)
 
 CPU = torch.device("cpu")
 
@@ -149,3 +155,24 @@ def test_uniform_attention_in_a_shifted_block_matches_the_published_oracle():
     allowed = (~windows_of(geometry, CPU).masked).sum(1)
     assert sorted(set(allowed.tolist())) == [9, 12, 16, 21, 28, 49]
     assert allowed.double().log().mean().item() == pytest.approx(3.2089, abs=5e-5)
+
+
+def test_the_row_of_a_patch_and_its_keys():
+    plain = keys_of(Geometry((3, 4), (8, 8), prefix_tokens=1), (1, 2))
+    assert (plain.window, plain.row) == (0, 6)
+    assert plain.places.tolist() == [[row, column] for row in range(3) for column in range(4)]
+    assert plain.visible.all()
+    # 4 x 4 patches rolled by one: the last window holds the corners, each hidden from the others.
+    shifted = Geometry((4, 4), (4, 4), window=(2, 2), shift=(1, 1))
+    corner = keys_of(shifted, (0, 0))
+    assert (corner.window, corner.row) == (3, 3)
+    assert corner.places.tolist() == [[3, 3], [3, 0], [0, 3], [0, 0]]
+    assert corner.visible.tolist() == [False, False, False, True]
+    inner = keys_of(shifted, (2, 1))
+    assert inner.places.tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert inner.visible.all()
+
+
+def test_padding_is_no_visible_key():
+    keys = keys_of(Geometry((3, 3), (4, 4), window=(2, 2)), (2, 2))
+    assert keys.visible.tolist() == [True, False, False, False]

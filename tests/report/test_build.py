@@ -17,8 +17,8 @@ from synthetic import Spec, make_result
 from mimprobe.errors import OutputError
 from mimprobe.figures import model_styles
 from mimprobe.report import build, write_report
-from mimprobe.report.plates import Picture
-from mimprobe.report.sections import TITLES
+from mimprobe.report.readings import TITLES
+from mimprobe.report.rendering import Picture
 from mimprobe.tables import Result, read_result
 
 SMALL = {"depth": 2, "heads": 2}

@@ -6,8 +6,11 @@ import pytest
 from synthetic import THREE, layer_tables, make_result
 
 from mimprobe.figures import model_styles
-from mimprobe.report.plates import plates_of, render
-from mimprobe.report.sections import facts_of, interval_of, numbers_of, remarks_of
+from mimprobe.report.numbers import numbers_of
+from mimprobe.report.plates import plates_of
+from mimprobe.report.remarks import remarks_of
+from mimprobe.report.rendering import render
+from mimprobe.report.sections import facts_of, interval_of
 from mimprobe.tables import read_result
 
 TABLES = layer_tables(THREE)

@@ -6,7 +6,8 @@ import pytest
 from synthetic import MIXED, THREE, Spec, make_result
 
 from mimprobe.figures import model_styles
-from mimprobe.report.plates import plates_of, render
+from mimprobe.report.plates import plates_of
+from mimprobe.report.rendering import render
 
 SMALL = {"depth": 2, "heads": 2}
 RESULT = make_result(THREE, images=20)

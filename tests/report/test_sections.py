@@ -7,17 +7,10 @@ import pytest
 from synthetic import MIXED, THREE, Spec, make_result
 
 from mimprobe.figures import FIGURES
-from mimprobe.report.sections import (
-    READINGS,
-    TITLES,
-    facts_of,
-    images_of,
-    interval_of,
-    numbers_of,
-    page_title,
-    remarks_of,
-    title_of,
-)
+from mimprobe.report.numbers import numbers_of
+from mimprobe.report.readings import READINGS, TITLES, title_of
+from mimprobe.report.remarks import remarks_of
+from mimprobe.report.sections import facts_of, images_of, interval_of, page_title
 
 RESULT = make_result(THREE)
 SMALL = {"depth": 2, "heads": 2}
