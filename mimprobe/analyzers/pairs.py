@@ -78,8 +78,8 @@ class HeadPairs(PerSiteAnalyzer):
         super().add(images, pairs)
         for model, sites in measured.items():
             for site, found in sites.items():
-                if MAP in found:
-                    self._maps.add(_key(model, site), found[MAP].sum(0))
+                for total in found.get(MAP, ()):
+                    self._maps.add(_key(model, site), total)
 
     def merge(self, other: "PerSiteAnalyzer") -> None:
         """Take over the other's images."""

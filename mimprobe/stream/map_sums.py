@@ -4,7 +4,8 @@ What belongs here: adding tensors up in float64. What does not: whose they are, 
 were seen (`stream.moments` beside it refuses an image that comes twice).
 """
 
-from jaxtyping import Float64
+import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from mimprobe.stream.state import State
@@ -16,13 +17,12 @@ class MapSums:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
-    def add(self, name: str, total: Float64[Tensor, "*shape"]) -> None:
+    def add(self, name: str, total: Float[Tensor, "*shape"]) -> None:
         """Add a sum over some images; it is not modified."""
-        total = total.detach().cpu()
         if name in self._sums:
-            self._sums[name] += total
+            self._sums[name] += total.detach().cpu()
         else:
-            self._sums[name] = total.clone()
+            self._sums[name] = total.detach().to("cpu", torch.float64, copy=True)
 
     def merge(self, other: "MapSums") -> None:
         """Add all that another accumulator remembers, which stays as it is."""

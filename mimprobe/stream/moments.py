@@ -37,6 +37,10 @@ class _Moments:
         return _Moments(n, self.mean + gap * share, self.squares + other.squares + between)
 
 
+COLUMNS_AT_ONCE = 1 << 14
+"""A batch is summed up in pieces of so many columns, whose temporaries stay small."""
+
+
 class Moments:
     """Mean, standard deviation and standard error of every column, in 24 bytes for each.
 
@@ -56,7 +60,8 @@ class Moments:
         """
         self._require_columns(values.shape[1])
         self._seen.add(images, len(values))
-        self._take(_moments_of(values.detach().to("cpu", torch.float64)))
+        parts: tuple[Tensor, ...] = torch.split(values.detach().cpu(), COLUMNS_AT_ONCE, dim=1)
+        self._take(_side_by_side([_moments_of(part.double()) for part in parts]))
 
     def merge(self, other: "Moments") -> None:
         """Take in all that another accumulator remembers, which stays as it is.
@@ -101,6 +106,14 @@ class Moments:
     def _require_columns(self, columns: int) -> None:
         if self._moments is not None and columns != len(self._moments.n):
             raise OptionError(f"{columns} columns after batches with {len(self._moments.n)}")
+
+
+def _side_by_side(parts: Sequence[_Moments]) -> _Moments:
+    return _Moments(
+        torch.cat([part.n for part in parts]),
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.squares for part in parts]),
+    )
 
 
 def _moments_of(values: Float64[Tensor, "batch column"]) -> _Moments:

@@ -109,6 +109,13 @@ def test_what_does_not_fit_is_refused_and_leaves_all_as_it_was():
     assert_close(moments.statistics(), before, rtol=0)
 
 
+def test_columns_are_summed_up_in_pieces(monkeypatch):
+    values = draw(9, 7, 3)
+    whole = fed(values, [range(5), range(5, 9)]).statistics()
+    monkeypatch.setattr("mimprobe.stream.moments.COLUMNS_AT_ONCE", 3)
+    assert_close(fed(values, [range(5), range(5, 9)]).statistics(), whole, rtol=1e-12)
+
+
 def test_memory_does_not_grow_with_images():
     moments = fed(draw(64, 5, 2), [[image] for image in range(64)])
     n, mean, squares = moments.state()["moments"]
