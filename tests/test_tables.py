@@ -14,14 +14,17 @@ from mimprobe.tables import (
     MANIFEST_NAME,
     PER_IMAGE_KEYS,
     PER_IMAGE_NAME,
+    PROGRESS_FOLDER,
     PerImageValues,
     Result,
     check_output,
     files_of,
+    holds_progress,
     holds_result,
     join_per_image,
     read_result,
     register_files,
+    remove_progress,
     write_text,
 )
 
@@ -101,6 +104,23 @@ def test_another_result_is_refused(result, tmp_path):
         small("c").write(out)
     assert contents(out) == before
     check_output(out, overwrite=True)
+
+
+def test_progress_is_neither_lost_nor_mistaken_for_a_result(result, tmp_path):
+    out = tmp_path / "out"
+    assert not holds_progress(out)
+    (out / PROGRESS_FOLDER).mkdir(parents=True)
+    (out / PROGRESS_FOLDER / "0-of-1.pt").write_bytes(b"x")
+    assert holds_progress(out)
+    with pytest.raises(OutputError, match="holds the progress of a run that was interrupted; pass"):
+        check_output(out, overwrite=False)
+    check_output(out, overwrite=False, resume=True)
+    check_output(out, overwrite=True)
+    result.write(out, overwrite=True)
+    assert holds_progress(out)
+    remove_progress(out)
+    with pytest.raises(OutputError, match="already holds another result"):
+        check_output(out, overwrite=False, resume=True)
 
 
 def test_other_files_and_a_file_are_refused(result, tmp_path):

@@ -78,7 +78,6 @@ def _measure_and_write(options: ProbeOptions, what: str, write: Write) -> None:
         with processes() as group:
             device = str(group.device(options.device))
             result = _measure(replace(options, device=device))
-            group.meet()
             if group.first:
                 # Progress is in a folder that this very run was allowed to write to.
                 allowed = options.overwrite or holds_progress(options.output)

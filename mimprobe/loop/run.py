@@ -122,7 +122,10 @@ def probe(
         tally = Tally(tools, places, image_set, batch_size, notes)
         share = batch_numbers(len(image_set), batch_size)[group.rank :: group.size]
         if workers is None:
-            workers = worker_count(len(share), batch_bytes(lineup, batch_size), group.here)
+            busy = torch.get_num_threads() if place.type == "cpu" else 0
+            workers = worker_count(
+                len(share), batch_bytes(lineup, batch_size), processes=group.here, busy=busy
+            )
         circumstances: dict[str, Any] = {
             "precision": precision, "batch_size": batch_size, "processes": group.size,
         }  # fmt: skip

@@ -24,11 +24,12 @@ USUAL_SIZE = (224, 224)
 """Pixels of an image whose transform is the user's own."""
 
 
-def worker_count(batches: int, batch_bytes: int, processes: int) -> int:
+def worker_count(batches: int, batch_bytes: int, *, processes: int, busy: int) -> int:
     """Give the number of decoding processes for each of the `processes` on this machine.
 
-    None for few batches; otherwise one for each core, up to 4, as far as the memory that processes
-    share has room for their batches (containers often have 64 MB, and overrunning it kills).
+    None for few batches. Otherwise one for each core besides the `busy` ones that the networks
+    compute on, at least one and up to 4, as far as the memory that processes share has room for
+    their batches (containers often have 64 MB, and overrunning it kills).
     """
     if batches <= FEW_BATCHES:
         return 0
@@ -37,7 +38,8 @@ def worker_count(batches: int, batch_bytes: int, processes: int) -> int:
     if SHARED_MEMORY.is_dir():
         free = shutil.disk_usage(SHARED_MEMORY).free
         room = free // (IN_FLIGHT * batch_bytes * processes)
-    return min(MOST_WORKERS, (cores or 1) // processes, room)
+    own = (cores or 1) // processes
+    return min(MOST_WORKERS, max(own - busy, min(own, 1)), room)
 
 
 def batch_bytes(lineup: Sequence[LoadedModel], batch_size: int) -> int:

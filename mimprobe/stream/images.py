@@ -96,7 +96,9 @@ class ImageValues:
 
     def state(self) -> State:
         """Give all values, in the order in which they came."""
-        values = torch.cat(self._batches) if self._batches else None
+        if len(self._batches) > 1:  # joined once for good, so that storing does not double them
+            self._batches = [torch.cat(self._batches)]
+        values = self._batches[0] if self._batches else None
         return {"seen": self._seen.state(), "values": values}
 
     def restore(self, state: State) -> None:

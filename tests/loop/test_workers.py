@@ -28,22 +28,25 @@ def machine(monkeypatch):
 
 
 def test_few_batches_are_decoded_here(machine):
-    assert workers.worker_count(8, 1 << 20, 1) == 0
-    assert workers.worker_count(9, 1 << 20, 1) == 4
+    assert workers.worker_count(8, 1 << 20, processes=1, busy=0) == 0
+    assert workers.worker_count(9, 1 << 20, processes=1, busy=0) == 4
 
 
-@pytest.mark.parametrize(("cores", "processes", "count"), [(2, 1, 2), (16, 8, 2), (4, 8, 0)])
-def test_processes_share_the_cores(machine, cores, processes, count):
+@pytest.mark.parametrize(
+    ("cores", "processes", "busy", "count"),
+    [(2, 1, 0, 2), (16, 8, 0, 2), (4, 8, 0, 0), (2, 1, 1, 1), (2, 1, 2, 1), (16, 2, 5, 3)],
+)
+def test_processes_and_networks_share_the_cores(machine, cores, processes, busy, count):
     machine(cores, 1 << 30)
-    assert workers.worker_count(100, 1 << 20, processes) == count
+    assert workers.worker_count(100, 1 << 20, processes=processes, busy=busy) == count
 
 
 def test_batches_in_flight_fit_the_shared_memory(machine):
     """64 MB, as containers have, and batches of 32 images of 224 px: none fits beside another."""
     batch = 32 * 3 * 4 * 224 * 224
     machine(16, 64 << 20)
-    assert workers.worker_count(100, batch, 1) == 1
-    assert workers.worker_count(100, 2 * batch, 1) == 0
+    assert workers.worker_count(100, batch, processes=1, busy=0) == 1
+    assert workers.worker_count(100, 2 * batch, processes=1, busy=0) == 0
 
 
 def test_size_of_a_batch_counts_each_preprocessing_once():
