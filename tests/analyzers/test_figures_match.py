@@ -23,7 +23,9 @@ def test_metrics_of_kernels_have_labels():
 
 
 def test_every_metric_has_a_label():
-    assert {metric for units in MEASURED.values() for metric in units} == LABELS.keys() | KERNEL_LABELS
+    assert {
+        metric for units in MEASURED.values() for metric in units
+    } == LABELS.keys() | KERNEL_LABELS
 
 
 def test_made_up_results_have_the_columns_metrics_and_units_of_real_ones():
