@@ -86,8 +86,8 @@ class Cka:
             return sites
         if self.stage not in stages:
             raise OptionError(
-                f"this {places.family} model has no stage {self.stage}; its stages are "
-                f"{stages[0]} to {stages[-1]}"
+                f"this {places.family} model has {len(stages)} stages; stage={self.stage} "
+                f"(--cka-stage {self.stage + 1}) is none of them"
             )
         return tuple(site for site in sites if site.startswith(f"stages.{self.stage}."))
 

@@ -13,6 +13,7 @@ from mimprobe.measures.kernels import kernel_distance, kernel_entropy, kernel_en
 from mimprobe.models.convolutions import Depthwise, depthwise_convolutions
 from mimprobe.models.sites import Layout
 from mimprobe.shapes import PerChannel
+from mimprobe.stream import State
 from mimprobe.tables import CHANNEL_COLUMNS
 
 NOTE = "a property of the weights, not of images"
@@ -35,6 +36,7 @@ class Kernels:
 
     name = "kernels"
     columns: tuple[str, ...] = CHANNEL_COLUMNS
+    least_images: int = 1
     units = {"kernel_distance": "px", "kernel_entropy": "nats", "kernel_entropy_normalised": "1"}  # noqa: RUF012
     definition = (
         "with p the absolute weights of a channel's kernel divided by their sum: "
@@ -74,11 +76,11 @@ class Kernels:
         """Take over the other's models where this one has not begun; equal ones are the same."""
         self._found = self._found or other._found
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Nothing is remembered: `begin` reads the weights anew."""
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Nothing: `begin` has read all there is."""
 
     def table(self, kinds: Mapping[str, str]) -> pd.DataFrame:

@@ -214,7 +214,7 @@ def test_cka_of_one_stage():
         "stages.1.blocks.0.out", "stages.1.blocks.1.out",
     }  # fmt: skip
     assert set(table.loc[table["model"] == "net", "layer"]) == {0, 1}
-    with pytest.raises(OptionError, match="this swin model has no stage 2; its stages are 0 to 1"):
+    with pytest.raises(OptionError, match="this swin model has 2 stages; stage=2"):
         feed(Cka(stage=2), nets, images, ALL, IMAGES)
 
 

@@ -122,7 +122,7 @@ def test_cka_has_its_own_options(mimprobe, photos, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"--cka-stage": "9", "models": ["random:resnet10t"]}, ["has no stage 9; its stages"]),
+        ({"--cka-stage": "9", "models": ["random:resnet10t"]}, ["has 4 stages", "--cka-stage 9"]),
         ({"models": ["simmim-tiny4"]}, ["unknown model 'simmim-tiny4'; did you mean"]),
         ({"models": ["random:resnet5"]}, ["unknown timm model 'resnet5'; did you mean"]),
         ({"models": ["none.pth"]}, ["none.pth"]),
