@@ -11,8 +11,6 @@ layer's is made once, U-centred once, and all pairs of layers are one product of
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -32,25 +30,11 @@ def gram(features: Pooled) -> Float64[Tensor, "image image"]:
     features are summed in the features' precision, at least float32, and beyond in float64.
     """
     wide = widened(features)
-    if wide.device.type == "cpu":
-        return torch.from_numpy(_symmetric_gram(wide.numpy()))
     images = len(wide)
     total = torch.zeros(images, images, dtype=torch.float64, device=wide.device)
     room = wide.new_empty(images, COLUMNS)
     for part in torch.split(wide, COLUMNS, dim=1):
         less = torch.sub(part, part[0], out=room[:, : part.shape[1]])
-        total += less @ less.T
-    return total
-
-
-def _symmetric_gram(wide: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Do the same with NumPy, which computes only one half of a matrix times its own transpose."""
-    images = len(wide)
-    total = np.zeros((images, images))
-    room = np.empty((images, COLUMNS), dtype=wide.dtype)
-    for start in range(0, wide.shape[1], COLUMNS):
-        part = wide[:, start : start + COLUMNS]
-        less = np.subtract(part, part[0], out=room[:, : part.shape[1]])
         total += less @ less.T
     return total
 
