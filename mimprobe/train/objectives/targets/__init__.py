@@ -2,8 +2,8 @@
 
 A target is a module with `outputs` (numbers for each of its pixels) and `scale` (pixels of the
 input between two of its pixels). `errors` gives the loss of each of its pixels; `picture` turns
-predictions into images, for eyes. Colour clusters
-first `learn` from the training images.
+predictions into images, for eyes. Colour
+clusters first `learn` from the training images.
 """
 
 from mimprobe.train.objectives.targets.bins import Bins
