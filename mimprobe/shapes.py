@@ -9,9 +9,12 @@ What belongs here: type aliases for shapes, with their axis names. What does not
     feature  width of one pooled vector      group    jackknife groups of images
     ring     distances from the query        row_offset, column_offset   of key less query, patches
     row      of a map, kernel or image       column   of a map, kernel or image
+    target_row, target_column   of what a masked-image model predicts
+    output   numbers that a head predicts for one place: colours or logits
+    cluster  groups of similar colours
 """
 
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 Attention = Float[Tensor, "batch head query key"]
@@ -56,8 +59,29 @@ PerImage = Float[Tensor, "batch"]
 Images = Float[Tensor, "batch rgb height width"]
 """Preprocessed images, as a network takes them."""
 
+FeatureMap = Float[Tensor, "batch channel row column"]
+"""Features of a network's last layer at their places, without prefix tokens."""
+
+Predictions = Float[Tensor, "batch output target_row target_column"]
+"""What a head says of every pixel of the target, at the target's resolution."""
+
+PixelErrors = Float[Tensor, "batch target_row target_column"]
+"""The loss of every pixel of the target, averaged over colours."""
+
+TargetColours = Float[Tensor, "batch rgb target_row target_column"]
+"""Images at the resolution of a target."""
+
+TargetClasses = Int[Tensor, "batch target_row target_column"]
+"""Numbers of tokens or colour clusters."""
+
+ColourCentres = Float[Tensor, "cluster rgb"]
+"""Centres of colour clusters, red, green and blue between 0 and 1."""
+
 PatchMask = Bool[Tensor, "batch row column"]
 """One for a masked patch, zero for a visible one."""
+
+PixelMask = Bool[Tensor, "batch target_row target_column"]
+"""One for a pixel of a target that counts in the loss."""
 
 Kernels = Float[Tensor, "channel row column"]
 """Weights of a depth-wise convolution, one kernel for each channel that it gives."""

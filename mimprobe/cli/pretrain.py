@@ -13,7 +13,10 @@ from mimprobe.cli.options import read_arguments
 from mimprobe.train.config import TrainConfig
 
 BY_HAND = ("objective", "arch", "arch_args", "input_size")
-SIMMIM_ONLY = ("mask_patch", "mask_ratio")
+SIMMIM_ONLY = (
+    "mask_patch", "mask_ratio", "mask", "head", "target", "target_scale", "loss", "loss_on",
+    "norm_window", "clusters", "bins", "tokenizer", "vocabulary",
+)  # fmt: skip
 SUPERVISED_ONLY = ("label_smoothing",)
 
 
@@ -38,9 +41,13 @@ def training(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any
                 "--arch-args", default="{}", metavar="JSON",
                 help='More arguments of the timm model, such as \'{"patch_size": 8}\'.',
             ),
-            click.option("--input-size", default=224, show_default=True, help="Side in pixels."),
             click.option(
-                "--arch", default="vit_small_patch16_224", show_default=True, help="A timm ViT."
+                "--input-size", default=224, show_default=True,
+                help="Side (or height) in pixels.",
+            ),
+            click.option(
+                "--arch", default="vit_small_patch16_224", show_default=True,
+                help="A timm ViT, BEiT, Swin or SwinV2, or a card.",
             ),
             click.option(
                 "--output", "-o", required=True, type=click.Path(path_type=Path),
@@ -62,7 +69,7 @@ def _sentence(text: str) -> str:
 
 @click.group()
 def pretrain() -> None:
-    """Train a ViT on a folder of images: the result is a MODEL for 'compare'."""
+    """Train a ViT or Swin on a folder of images: the result is a MODEL for 'compare'."""
 
 
 @pretrain.command(

@@ -21,6 +21,7 @@ from torch import nn
 from mimprobe.errors import CheckpointError, OutputError
 from mimprobe.tables import write_atomically, write_text
 from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig, changed_fields
+from mimprobe.train.objectives.encoder import architecture
 
 CONFIG, IMAGES, LOG = "config.json", "images.json", "log.jsonl"
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
@@ -132,7 +133,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def export_weights(
-    path: Path, model: nn.Module, config: TrainConfig, *, facts: Mapping[str, Any],
+    path: Path, model: Any, config: TrainConfig, *, facts: Mapping[str, Any],
     classes: Sequence[str],
 ) -> None:  # fmt: skip
     """Write the trained weights with all that is needed to load and to judge them.
@@ -144,17 +145,14 @@ def export_weights(
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in model.state_dict().items()
     }
+    name, arguments = architecture(config, model.encoder.num_classes)
     document = {
         "format": 1,
         "kind": model.kind,
-        "arch": config.arch,
-        "arch_args": {
-            **config.arch_args,
-            "img_size": config.input_size,
-            "num_classes": len(classes) if config.objective == "supervised" else 0,
-        },
+        "arch": name,
+        "arch_args": arguments,
         "preprocessing": {
-            "input_size": [config.input_size, config.input_size],
+            "input_size": list(config.input_shape),
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),
             "interpolation": "bicubic",

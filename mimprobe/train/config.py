@@ -28,8 +28,10 @@ class TrainConfig:
 
     Attributes:
         objective: `simmim` or `supervised`.
-        arch: a timm ViT; `arch_args` are passed to `timm.create_model`.
-        input_size: side of the square input in pixels.
+        arch: a timm ViT, BEiT, Swin or SwinV2, or a card, whose architecture is taken; `arch_args`
+            are passed to `timm.create_model`.
+        input_size: side of the square input in pixels, or its height.
+        input_width: width of the input in pixels; 0 for a square.
         epochs: passes over the images.
         batch_size: images for each optimiser step.
         base_learning_rate: peak rate at batch 512, scaled linearly to `batch_size`.
@@ -41,6 +43,20 @@ class TrainConfig:
         drop_path: stochastic depth of the last block.
         mask_patch: side of a masked square in pixels (SimMIM).
         mask_ratio: share of squares that are masked (SimMIM).
+        mask: how squares are masked: `random`, `square` or `block` (SimMIM).
+        head: predicts from the features: `linear`, `mlp`, `inverse-swin-t` or `inverse-swin-b`
+            (SimMIM).
+        target: what is predicted: `pixels`, `clusters` of colours, `bins` of each colour channel,
+            or `tokens` of a tokenizer (SimMIM).
+        target_scale: the target has 1/N of the input's resolution; tokens bring their own (SimMIM).
+        loss: of pixels, `l1`, `l2` or `smooth_l1`; the others have cross-entropy (SimMIM).
+        loss_on: `masked` patches are predicted, or `all` patches reconstructed (SimMIM).
+        norm_window: side in pixels, odd, of the window in which pixel targets are normalised; 0 for
+            none, 47 in SwinV2's code (SimMIM).
+        clusters: number of colour clusters, fitted to the images (SimMIM).
+        bins: equal parts of each colour channel, 8 or 256 (SimMIM).
+        tokenizer: `module:function`, from images between 0 and 1 to token numbers (SimMIM).
+        vocabulary: number of different tokens (SimMIM).
         label_smoothing: of the cross-entropy (supervised).
         crop_scale: smallest share of the image's area that a random crop keeps.
         seed: of weights, order, crops, masks and drop path.
@@ -57,6 +73,7 @@ class TrainConfig:
     arch: str
     input_size: int
     arch_args: Mapping[str, Any] = field(default_factory=dict)
+    input_width: int = 0
     epochs: int = 100
     batch_size: int = 64
     base_learning_rate: float = 2e-4
@@ -68,6 +85,17 @@ class TrainConfig:
     drop_path: float = 0.0
     mask_patch: int = 32
     mask_ratio: float = 0.6
+    mask: str = "random"
+    head: str = "linear"
+    target: str = "pixels"
+    target_scale: int = 1
+    loss: str = "l1"
+    loss_on: str = "masked"
+    norm_window: int = 0
+    clusters: int = 512
+    bins: int = 8
+    tokenizer: str = ""
+    vocabulary: int = 8192
     label_smoothing: float = 0.1
     crop_scale: float = 0.67
     seed: int = 0
@@ -111,10 +139,16 @@ class TrainConfig:
                 raise OptionError(
                     f"{name} must be above 0 and at most 1, not {getattr(self, name)}"
                 )
+        _check_prediction(self)
         if self.warmup_epochs > self.epochs:
             raise OptionError(
                 f"a warm-up of {self.warmup_epochs:g} epochs does not fit into {self.epochs} epochs"
             )
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return self.input_size, self.input_width or self.input_size
 
     @property
     def peak_learning_rate(self) -> float:
@@ -124,6 +158,48 @@ class TrainConfig:
     def to_json(self) -> str:
         """Give all fields as JSON, for the run's folder and the weights' metadata."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+def _check_prediction(config: TrainConfig) -> None:
+    """Check what is predicted from masked images, and how the error is measured."""
+    choices: dict[str, tuple[str | int, ...]] = {
+        "head": ("linear", "mlp", "inverse-swin-t", "inverse-swin-b"),
+        "target": ("pixels", "clusters", "bins", "tokens"),
+        "loss": ("l1", "l2", "smooth_l1"),
+        "loss_on": ("masked", "all"),
+        "bins": (8, 256),
+    }
+    for name, allowed in choices.items():
+        if getattr(config, name) not in allowed:
+            listed = ", ".join(map(str, allowed))
+            raise OptionError(f"{name} {getattr(config, name)!r} is not one of {listed}")
+    for name, lowest in (
+        ("target_scale", 1), ("input_width", 0), ("norm_window", 0), ("clusters", 2),
+        ("vocabulary", 2),
+    ):  # fmt: skip
+        if getattr(config, name) < lowest:
+            raise OptionError(f"{name} must be at least {lowest}, not {getattr(config, name)}")
+    if config.norm_window and (config.norm_window < 3 or config.norm_window % 2 == 0):
+        raise OptionError(
+            f"norm_window must be odd and at least 3, or 0 for none, not {config.norm_window}"
+        )
+    only_for = {
+        "loss": ("pixels", config.loss == "l1"),
+        "norm_window": ("pixels", config.norm_window == 0),
+        "tokenizer": ("tokens", config.tokenizer == ""),
+    }
+    for name, (target, usual) in only_for.items():
+        if not usual and config.target != target:
+            raise OptionError(
+                f"{name} {getattr(config, name)!r} is for target {target}, not {config.target}"
+            )
+    if config.target == "tokens" and not config.tokenizer:
+        raise OptionError("target tokens needs a tokenizer: module:function (--tokenizer)")
+    if config.target == "tokens" and config.target_scale != 1:
+        raise OptionError(
+            f"target_scale {config.target_scale} is not for target tokens, whose tokenizer gives "
+            "the resolution; leave it out"
+        )
 
 
 RUN_ONLY = ("device", "workers", "checkpoint_minutes", "export_precision")

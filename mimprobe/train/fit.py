@@ -22,7 +22,7 @@ from mimprobe.models.device import resolve_device
 from mimprobe.progress import Progress
 from mimprobe.train import checkpoint
 from mimprobe.train.config import TrainConfig
-from mimprobe.train.objectives import OBJECTIVES, Objective
+from mimprobe.train.objectives import OBJECTIVES, Objective, SimMIM
 from mimprobe.train.samples import EpochOrder, TrainSamples, steps_per_epoch
 from mimprobe.train.schedule import learning_rate, parameter_groups
 
@@ -63,6 +63,8 @@ def pretrain(
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8)
     shown = {"sha256": image_set.sha256, "images": len(image_set), "classes": classes}
     checkpoint.start_run(directory, config, shown, resume=resume)
+    if isinstance(model, SimMIM):
+        model.learn(image_set, directory)
     step = checkpoint.load_checkpoint(directory, model, optimizer, device)
     checkpoint.cut_log(directory, step)
 

@@ -28,12 +28,14 @@ class TrainSamples(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         """Prepare the transform; nothing is decoded yet."""
         self.images, self.labels, self.draw, self.seed = images, labels, draw, config.seed
+        height, width = config.input_shape
+        stretch = width / height
         self.transform = v2.Compose(
             [
                 v2.RandomResizedCrop(
-                    config.input_size,
+                    (height, width),
                     scale=(config.crop_scale, 1.0),
-                    ratio=(3 / 4, 4 / 3),
+                    ratio=(3 / 4 * stretch, 4 / 3 * stretch),
                     interpolation=v2.InterpolationMode.BICUBIC,
                 ),
                 v2.RandomHorizontalFlip(),

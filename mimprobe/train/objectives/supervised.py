@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from mimprobe.shapes import Images
 from mimprobe.train.config import TrainConfig
-from mimprobe.train.objectives.encoder import vit_encoder
+from mimprobe.train.objectives.encoder import build_encoder
 
 
 class Supervised(nn.Module):
-    """A ViT with timm's own classifier on top."""
+    """An encoder with timm's own classifier on top."""
 
     kind = "supervised"
 
     def __init__(self, config: TrainConfig, classes: Sequence[str]) -> None:
         """Build the encoder with one output for each class."""
         super().__init__()
-        self.encoder: Any = vit_encoder(config, len(classes))
+        self.encoder: Any = build_encoder(config, len(classes))
         self.label_smoothing = config.label_smoothing
 
     def sample(self, label: int, generator: np.random.Generator) -> Tensor:  # noqa: ARG002
