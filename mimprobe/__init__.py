@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mimprobe.data.images import open_images as open_images
     from mimprobe.data.transforms import Preprocessing as Preprocessing
     from mimprobe.errors import MimprobeError as MimprobeError
+    from mimprobe.experiments.mask_distances import mask_distances as mask_distances
     from mimprobe.experiments.overlay import attention_overlay as attention_overlay
     from mimprobe.experiments.receptive_field import receptive_field as receptive_field
     from mimprobe.experiments.rollout import rollout_overlay as rollout_overlay
@@ -64,6 +65,7 @@ _HOMES = {
     "layout": "mimprobe.models.sites",
     "linear_cka": "mimprobe.measures.similarity",
     "load_model": "mimprobe.zoo.load",
+    "mask_distances": "mimprobe.experiments.mask_distances",
     "open_images": "mimprobe.data.images",
     "pretrain": "mimprobe.train.fit",
     "probe": "mimprobe.loop",
@@ -95,6 +97,7 @@ __all__ = [
     "layout",
     "linear_cka",
     "load_model",
+    "mask_distances",
     "open_images",
     "pretrain",
     "probe",

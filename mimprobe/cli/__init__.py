@@ -7,6 +7,7 @@ notebook would need too. Nothing heavy is imported before a command runs, so tha
 import click
 
 from mimprobe import __version__
+from mimprobe.cli.avgdist import avgdist
 from mimprobe.cli.claims import claims
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
@@ -15,7 +16,7 @@ from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
 from mimprobe.cli.receptive import receptive
 
-COMMANDS = (demo, compare, probe, report, claims, overlay, receptive, pretrain, models)
+COMMANDS = (demo, compare, probe, report, claims, overlay, receptive, pretrain, avgdist, models)
 
 
 class InOrder(click.Group):

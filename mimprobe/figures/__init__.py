@@ -26,6 +26,7 @@ from mimprobe.figures.layers import (
     high_frequency,
     token_similarity,
 )
+from mimprobe.figures.masking import mask_distance
 from mimprobe.figures.offsets import attention_offset
 from mimprobe.figures.overview import layer_means
 from mimprobe.figures.pairs import head_pairs
@@ -88,6 +89,7 @@ __all__ = [
     "kind_style",
     "layer_means",
     "log_amplitude",
+    "mask_distance",
     "model_styles",
     "mutual_neighbours",
     "overlay",
