@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mimprobe.experiments.mask_distances import mask_distances as mask_distances
     from mimprobe.experiments.overlay import attention_overlay as attention_overlay
     from mimprobe.experiments.receptive_field import receptive_field as receptive_field
+    from mimprobe.experiments.reconstruction import reconstruct as reconstruct
     from mimprobe.experiments.rollout import rollout_overlay as rollout_overlay
     from mimprobe.hooks import capture as capture
     from mimprobe.loop import probe as probe
@@ -71,6 +72,7 @@ _HOMES = {
     "probe": "mimprobe.loop",
     "read_result": "mimprobe.tables",
     "receptive_field": "mimprobe.experiments.receptive_field",
+    "reconstruct": "mimprobe.experiments.reconstruction",
     "rollout_overlay": "mimprobe.experiments.rollout",
     "write_report": "mimprobe.report",
 }
@@ -103,6 +105,7 @@ __all__ = [
     "probe",
     "read_result",
     "receptive_field",
+    "reconstruct",
     "rollout_overlay",
     "write_report",
 ]

@@ -15,8 +15,11 @@ from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
 from mimprobe.cli.receptive import receptive
+from mimprobe.cli.reconstruct import reconstruct
 
-COMMANDS = (demo, compare, probe, report, claims, overlay, receptive, pretrain, avgdist, models)
+COMMANDS = (
+    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, avgdist, models,
+)  # fmt: skip
 
 
 class InOrder(click.Group):

@@ -34,6 +34,7 @@ from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, 
 from mimprobe.figures.pictures import overlay
 from mimprobe.figures.profiles import attention_profile
 from mimprobe.figures.receptive import receptive_field
+from mimprobe.figures.reconstruction import reconstruction
 from mimprobe.figures.similarity import (
     cka,
     cka_between,
@@ -97,6 +98,7 @@ __all__ = [
     "pair_maps_between",
     "prefix_mass",
     "receptive_field",
+    "reconstruction",
     "singular_values",
     "token_similarity",
 ]  # fmt: skip

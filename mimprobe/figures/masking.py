@@ -42,7 +42,7 @@ def mask_distance(
         if axes is not None:
             (panel,) = given_axes(axes, 1)
         else:
-            panel = new_figure(figure, 5.6, 3.7).subplots()
+            panel = new_figure(figure, 6.6, 3.7).subplots()
         band = panel.axhspan(*BEST_BAND, color="#DE6208", alpha=0.13, linewidth=0, zorder=0)
         band.set_label("best in the paper")
         _draw_curves(panel, known)
