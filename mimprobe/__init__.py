@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mimprobe.tables import read_result as read_result
     from mimprobe.train.config import TrainConfig as TrainConfig
     from mimprobe.train.fit import pretrain as pretrain
+    from mimprobe.zoo.export import export_checkpoint as export_checkpoint
     from mimprobe.zoo.load import load_model as load_model
     from mimprobe.zoo.loaded import LoadedModel as LoadedModel
     from mimprobe.zoo.shelf import card_names as card_names
@@ -60,6 +61,7 @@ _HOMES = {
     "differences": "mimprobe.claims",
     "drawn_scenes": "mimprobe.data.drawn",
     "evaluate_claims": "mimprobe.claims",
+    "export_checkpoint": "mimprobe.zoo.export",
     "figures": "",  # the module itself
     "head_kl": "mimprobe.measures.attention",
     "hsic": "mimprobe.measures.similarity",
@@ -93,6 +95,7 @@ __all__ = [
     "differences",
     "drawn_scenes",
     "evaluate_claims",
+    "export_checkpoint",
     "figures",
     "head_kl",
     "hsic",

@@ -11,6 +11,7 @@ from mimprobe.cli.avgdist import avgdist
 from mimprobe.cli.claims import claims
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
+from mimprobe.cli.export import export
 from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
@@ -18,7 +19,8 @@ from mimprobe.cli.receptive import receptive
 from mimprobe.cli.reconstruct import reconstruct
 
 COMMANDS = (
-    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, avgdist, models,
+    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, avgdist,
+    export, models,
 )  # fmt: skip
 
 

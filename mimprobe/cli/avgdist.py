@@ -122,6 +122,5 @@ def _write_figure(table: "pd.DataFrame", output: Path) -> None:
         picture = render(
             Plate("avgdist", "AvgDist", lambda figure: mask_distance(table, figure=figure))
         )
-        for suffix in ("png", "pdf"):
-            data: bytes = getattr(picture, suffix)
-            write_atomically(output / f"avgdist.{suffix}", lambda file, data=data: file.write(data))
+        write_atomically(output / "avgdist.png", lambda file: file.write(picture.png))
+        write_atomically(output / "avgdist.pdf", lambda file: file.write(picture.pdf))

@@ -71,10 +71,12 @@ def reconstruct(
     CHECKPOINT holds the decoder of its pre-training: mimprobe's trainer, SimMIM or MAE wrote it.
     """
     from mimprobe.data.images import open_images
+    from mimprobe.experiments.painters import require_decoder_source
     from mimprobe.experiments.reconstruction import reconstruct as painted
     from mimprobe.tables import check_output
 
     check_output(output, overwrite=overwrite)
+    require_decoder_source(model)
     masking = read_mask(mask)
     chosen = open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
     loaded = load_named(

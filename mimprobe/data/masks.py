@@ -222,7 +222,8 @@ def _in_patches(coarse: Mask, cell: int) -> Mask:
 
 def _touched(pixels: Mask, grid: tuple[int, int], stride: int, what: str) -> Mask:
     """Mask the patches that hold a masked pixel."""
-    found: Mask = pixels.reshape(grid[0], stride, grid[1], stride).any(axis=(1, 3))
+    cut = pixels.reshape(grid[0], stride, grid[1], stride)
+    found: Mask = np.asarray(cut.any(axis=(1, 3)))
     if found.all():
         raise NothingVisibleError(f"{what} hides all patches; leave something visible")
     return found

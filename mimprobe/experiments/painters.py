@@ -69,11 +69,12 @@ class SimMIMPainter(Painter):
         super().__init__()
         weight = tensors["decoder.0.weight"]
         stride = math.isqrt(weight.shape[0] // 3)
-        self.encoder: Any = encoder
-        self.grid = self.encoder.patch_embed.grid_size
-        self.mask_patch = max(32, self.encoder.patch_embed.patch_size[0])
-        token = tensors["encoder.mask_token"] if "encoder.mask_token" in tensors else None
-        self.mask_token = nn.Parameter((tensors["mask_token"] if token is None else token).float())
+        stem: Any = encoder.patch_embed
+        self.encoder = encoder
+        self.grid = stem.grid_size
+        self.mask_patch = max(32, stem.patch_size[0])
+        name = "encoder.mask_token" if "encoder.mask_token" in tensors else "mask_token"
+        self.mask_token = nn.Parameter(tensors[name].float())
         self.decoder = nn.Sequential(
             nn.Conv2d(weight.shape[1], weight.shape[0], kernel_size=1), nn.PixelShuffle(stride)
         )
@@ -96,10 +97,10 @@ class MAEPainter(Painter):
     ) -> None:
         """Put the file's decoder behind the encoder; `norm_pix` says what it predicts."""
         super().__init__()
-        self.encoder: Any = encoder
+        stem: Any = encoder.patch_embed
+        self.encoder, self.grid = encoder, stem.grid_size
         self.decoder = _mae_decoder(tensors)
         self.norm_pix = norm_pix
-        self.grid = self.encoder.patch_embed.grid_size
         self.mask_patch = self.decoder.patch
         if self.grid[0] * self.grid[1] != self.decoder.decoder_pos_embed.shape[1] - 1:
             raise OptionError(
@@ -151,7 +152,17 @@ def painter_of(model: LoadedModel, *, norm_pix: bool | None = None) -> Painter:
         raise CheckpointError(
             f"the decoder in {file.path} does not fit ({reason}); it is damaged or of another kind"
         ) from error
-    raise CheckpointError(_no_decoder(str(file.path)))
+    raise CheckpointError(_no_decoder(model.reference))
+
+
+def require_decoder_source(reference: str) -> None:
+    """Refuse references to networks without a file of their pre-training, before they are loaded.
+
+    Raises:
+        CheckpointError: `timm:`, `hf:` or `random:`.
+    """
+    if reference.rpartition("=")[2].partition(":")[0] in ("timm", "hf", "random"):
+        raise CheckpointError(_no_decoder(reference))
 
 
 def _file_of(model: LoadedModel) -> WeightsFile:

@@ -17,7 +17,7 @@ from mimprobe.data.images import ImageSet, open_images
 from mimprobe.data.masks import Mask
 from mimprobe.errors import ImageError, NonFiniteError
 from mimprobe.experiments.masker import Masking, masker_of
-from mimprobe.experiments.painters import Painter, painter_of
+from mimprobe.experiments.painters import Painter, painter_of, require_decoder_source
 from mimprobe.models.device import exact_pass, placed, resolve_device
 from mimprobe.shapes import Images
 from mimprobe.tables.painting import Reconstruction
@@ -63,6 +63,8 @@ def reconstruct(
     Source: SimMIM (arXiv 2111.09886), section 4.3; MAE (arXiv 2111.06377).
     """
     place = resolve_device(device)
+    if not isinstance(checkpoint, LoadedModel):
+        require_decoder_source(os.fspath(checkpoint))
     model = (
         checkpoint
         if isinstance(checkpoint, LoadedModel)
@@ -134,4 +136,5 @@ def _picture(pixels: Images, model: LoadedModel) -> npt.NDArray[np.float32]:
     assert model.preprocessing is not None
     image = pixels[0].double().cpu().numpy().transpose(1, 2, 0)
     image = image * np.array(model.preprocessing.std) + np.array(model.preprocessing.mean)
-    return np.clip(image, 0, 1).astype(np.float32)
+    picture: npt.NDArray[np.float32] = np.clip(image, 0, 1).astype(np.float32)
+    return picture

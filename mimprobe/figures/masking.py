@@ -68,4 +68,3 @@ def _draw_curves(panel: Axes, known: pd.DataFrame) -> None:
         [*curves[::-1], band], [*names[::-1], told], title="mask patch", loc="center left",
         bbox_to_anchor=(1.0, 0.5), alignment="left",
     )  # fmt: skip
-

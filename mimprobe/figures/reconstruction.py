@@ -22,7 +22,7 @@ from mimprobe.figures.panels import (
 )
 from mimprobe.tables.painting import Reconstruction
 
-VIEWS = ("input", "masked input", "output", "output where hidden")
+VIEWS = ("input", "masked input", "output", "completed input")
 """What is drawn of each image."""
 
 MOST_INCHES = 2.2
@@ -35,7 +35,7 @@ RIM, GAP, BETWEEN, HEADING, FOOT = 0.1, 0.05, 0.25, 0.5, 0.22
 def reconstruction(
     shown: Reconstruction, *, axes: AxesLike | None = None, figure: Figure | None = None
 ) -> list[Axes]:
-    """Draw four pictures of each image: itself, masked, the output, the output where hidden.
+    """Draw four pictures of each image: itself, masked, the output, the output in its hidden part.
 
     From four images on, two stand side by side. Under the output stands the mean absolute error on
     hidden pixels, in the normalised units of the network's input: SimMIM's loss.

@@ -7,7 +7,7 @@ map. What does not: drawing masks (`data.masks`), and turning features into pixe
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimprobe.models.sites import layout
@@ -47,11 +47,11 @@ def masked_features(
     if features.ndim == 4:  # Swin's: batch, row, column, channel
         return features.permute(0, 3, 1, 2)
     patches = features[:, layout(encoder).prefix_tokens :]
-    return patches.transpose(1, 2).unflatten(2, mask.shape[1:])
+    return patches.transpose(1, 2).reshape(len(images), -1, *mask.shape[1:])
 
 
 def visible_features(
-    encoder: nn.Module, images: Images, visible: Float[Tensor, " kept"] | Tensor
+    encoder: nn.Module, images: Images, visible: Int[Tensor, " kept"]
 ) -> Float[Tensor, "batch token channel"]:
     """Give the tokens of a plain ViT that is shown only some patches of its images.
 
