@@ -4,6 +4,8 @@ What belongs here: the decoder as its paper describes it. What does not: the enc
 reading files (`zoo.decoders`).
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from timm.layers import Mlp
@@ -14,6 +16,8 @@ from mimprobe.shapes import Images
 
 HEAD_WIDTH = 32
 """Channels of a decoder head in all of MAE's files: 512 in 16 heads."""
+
+_norm = partial(nn.LayerNorm, eps=1e-6)
 
 PatchPixels = Float[Tensor, "batch patch pixel"]
 """The pixels of each patch: row by row, the three colours of a pixel side by side."""
@@ -64,10 +68,6 @@ class MAEDecoder(nn.Module):
         whole = torch.cat([seen[:, :1], every], 1) + self.decoder_pos_embed
         predicted: Tensor = self.decoder_pred(self.decoder_norm(self.decoder_blocks(whole)))
         return predicted[:, 1:]
-
-
-def _norm(width: int) -> nn.LayerNorm:
-    return nn.LayerNorm(width, eps=1e-6)
 
 
 def patch_pixels(images: Images, patch: int) -> PatchPixels:

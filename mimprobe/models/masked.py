@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mimprobe.models.sites import layout
 from mimprobe.shapes import Images, PatchMask
 
-FeatureMap = Float[Tensor, "batch channel row column"]
+FeatureMap = Float[Tensor, "batch feature map_row map_column"]
 
 
 def masked_features(
