@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from mimprobe.data.images import open_images as open_images
     from mimprobe.data.transforms import Preprocessing as Preprocessing
     from mimprobe.errors import MimprobeError as MimprobeError
+    from mimprobe.experiments.mask_distances import mask_distances as mask_distances
     from mimprobe.experiments.overlay import attention_overlay as attention_overlay
     from mimprobe.experiments.receptive_field import receptive_field as receptive_field
+    from mimprobe.experiments.reconstruction import reconstruct as reconstruct
     from mimprobe.experiments.rollout import rollout_overlay as rollout_overlay
     from mimprobe.hooks import capture as capture
     from mimprobe.loop import probe as probe
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from mimprobe.tables import read_result as read_result
     from mimprobe.train.config import TrainConfig as TrainConfig
     from mimprobe.train.fit import pretrain as pretrain
+    from mimprobe.zoo.export import export_checkpoint as export_checkpoint
     from mimprobe.zoo.load import load_model as load_model
     from mimprobe.zoo.loaded import LoadedModel as LoadedModel
     from mimprobe.zoo.shelf import card_names as card_names
@@ -58,17 +61,20 @@ _HOMES = {
     "differences": "mimprobe.claims",
     "drawn_scenes": "mimprobe.data.drawn",
     "evaluate_claims": "mimprobe.claims",
+    "export_checkpoint": "mimprobe.zoo.export",
     "figures": "",  # the module itself
     "head_kl": "mimprobe.measures.attention",
     "hsic": "mimprobe.measures.similarity",
     "layout": "mimprobe.models.sites",
     "linear_cka": "mimprobe.measures.similarity",
     "load_model": "mimprobe.zoo.load",
+    "mask_distances": "mimprobe.experiments.mask_distances",
     "open_images": "mimprobe.data.images",
     "pretrain": "mimprobe.train.fit",
     "probe": "mimprobe.loop",
     "read_result": "mimprobe.tables",
     "receptive_field": "mimprobe.experiments.receptive_field",
+    "reconstruct": "mimprobe.experiments.reconstruction",
     "rollout_overlay": "mimprobe.experiments.rollout",
     "write_report": "mimprobe.report",
 }
@@ -89,17 +95,20 @@ __all__ = [
     "differences",
     "drawn_scenes",
     "evaluate_claims",
+    "export_checkpoint",
     "figures",
     "head_kl",
     "hsic",
     "layout",
     "linear_cka",
     "load_model",
+    "mask_distances",
     "open_images",
     "pretrain",
     "probe",
     "read_result",
     "receptive_field",
+    "reconstruct",
     "rollout_overlay",
     "write_report",
 ]

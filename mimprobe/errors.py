@@ -12,6 +12,7 @@
     ├── ElsewhereError       another process of the same run failed, and says why
     ├── OutputError          a result that would overwrite another, or cannot be read back
     └── OptionError          an argument outside its range
+        └── NothingVisibleError  a mask that hides the whole image
 
 The message says what was asked, what was found, the nearest valid thing and what to do. Code deep
 inside states the local fact; the outermost call adds what the user typed.
@@ -90,3 +91,7 @@ class OutputError(MimprobeError):
 
 class OptionError(MimprobeError):
     """An argument outside its range."""
+
+
+class NothingVisibleError(OptionError):
+    """A mask that hides the whole image: nothing could be told from what is visible."""

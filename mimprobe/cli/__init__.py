@@ -7,15 +7,21 @@ notebook would need too. Nothing heavy is imported before a command runs, so tha
 import click
 
 from mimprobe import __version__
+from mimprobe.cli.avgdist import avgdist
 from mimprobe.cli.claims import claims
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
+from mimprobe.cli.export import export
 from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
 from mimprobe.cli.receptive import receptive
+from mimprobe.cli.reconstruct import reconstruct
 
-COMMANDS = (demo, compare, probe, report, claims, overlay, receptive, pretrain, models)
+COMMANDS = (
+    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, avgdist,
+    export, models,
+)  # fmt: skip
 
 
 class InOrder(click.Group):

@@ -26,6 +26,7 @@ from mimprobe.figures.layers import (
     high_frequency,
     token_similarity,
 )
+from mimprobe.figures.masking import mask_distance
 from mimprobe.figures.offsets import attention_offset
 from mimprobe.figures.overview import layer_means
 from mimprobe.figures.pairs import head_pairs
@@ -33,6 +34,7 @@ from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, 
 from mimprobe.figures.pictures import overlay
 from mimprobe.figures.profiles import attention_profile
 from mimprobe.figures.receptive import receptive_field
+from mimprobe.figures.reconstruction import reconstruction
 from mimprobe.figures.similarity import (
     cka,
     cka_between,
@@ -88,6 +90,7 @@ __all__ = [
     "kind_style",
     "layer_means",
     "log_amplitude",
+    "mask_distance",
     "model_styles",
     "mutual_neighbours",
     "overlay",
@@ -95,6 +98,7 @@ __all__ = [
     "pair_maps_between",
     "prefix_mass",
     "receptive_field",
+    "reconstruction",
     "singular_values",
     "token_similarity",
 ]  # fmt: skip

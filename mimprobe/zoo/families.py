@@ -112,7 +112,7 @@ def _beit(tensors: Tensors, raw: Tensors) -> Network:  # noqa: ARG001
         "use_abs_pos_emb": "pos_embed" in tensors,
         "use_rel_pos_bias": own in tensors,
         "use_shared_rel_pos_bias": shared in tensors,
-        "init_values": 0.1 if "blocks.0.gamma_1" in tensors else None,
+        "init_values": 0.1 if "blocks.0.gamma_1" in tensors else 0.0,  # timm drops None
         **mlp_ratio_of(tensors, "blocks.0.mlp.fc1.weight", width),
     }
     if heads:

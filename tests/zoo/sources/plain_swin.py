@@ -114,9 +114,12 @@ def swin(
     heads: tuple[int, ...],
     window: int,
     merge: Merge = merged_by_columns,
+    hidden: Tensor | None = None,
 ) -> Tensor:
-    """(batch, rows, columns, channels) after the last norm, for Swin."""
+    """(batch, rows, columns, channels) after the last norm, for Swin; `hidden` as in SimMIM."""
     x = _stem(state, images)
+    if hidden is not None:
+        x = torch.where(hidden[..., None], state["mask_token"], x)
     for stage, count in enumerate(heads):
         side = x.shape[1]
         size, shift = (window, window // 2) if side > window else (side, 0)

@@ -108,6 +108,12 @@ def vit(
     x = torch.cat([*first, grid.flatten(1, 2)], 1)
     if "pos_embed" in state:
         x = x + state["pos_embed"]
+    x = blocks(x, state, heads, side, eps)
+    return x if final is None else normalised(x, state, final, eps)
+
+
+def blocks(x: Tensor, state: State, heads: int, side: int, eps: float = 1e-6) -> Tensor:
+    """All blocks one after another, on tokens of a `side` x `side` grid."""
     shared = state.get("rel_pos_bias.relative_position_bias_table")
     for number in range(depth_of(state)):
         name = f"blocks.{number}"
@@ -119,7 +125,7 @@ def vit(
         x = x + state.get(f"{name}.gamma_1", 1.0) * inner
         inner = mlp(normalised(x, state, f"{name}.norm2", eps), state, f"{name}.mlp")
         x = x + state.get(f"{name}.gamma_2", 1.0) * inner
-    return x if final is None else normalised(x, state, final, eps)
+    return x
 
 
 def mean_pooled(tokens: Tensor, state: State, eps: float = 1e-6) -> Tensor:
