@@ -21,7 +21,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-
 _shown: ContextVar[bool] = ContextVar("a bar is shown", default=False)
 
 

@@ -1,7 +1,8 @@
 """How alike each layer is to what it will be when training ends.
 
 What belongs here: pooled features of the fixed images at each watched step, on disk until the last
-step is there to be compared with, and the table of the comparison. What does not: when (`watching`).
+step is there to be compared with, and the table of the comparison. What does not: when to look
+(`watching`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ class FinalFeatures(PooledAnalyzer):
 
 
 class Snapshots:
-    """The features of each watched step, one file for each: 4 bytes x images x widths of all layers.
+    """The features of each watched step in a file: 4 bytes x images x the sum of layers' widths.
 
     Two of them are in memory at once when they are compared, besides the 64 MB of Gram matrices
     that `stream.grams` works on.
