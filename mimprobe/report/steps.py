@@ -6,6 +6,7 @@ What belongs here: everything that differs where tables have a column `step`. Wh
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -123,7 +124,7 @@ def _most_changed(rows: pd.DataFrame) -> Markup:
     changed = (ends[last]["value"] - ends[first]["value"]).abs()
     if first == last or not changed.notna().any():
         return Markup("Seen at step {} only.").format(f"{first:,}")
-    layer, unit = int(changed.idxmax()), str(rows["unit"].iloc[0])
+    layer, unit = int(str(changed.idxmax())), str(rows["unit"].iloc[0])
     then, now = (
         amount(_estimate(ends[step].loc[layer]), "" if unit == "1" else unit)
         for step in (first, last)
@@ -137,7 +138,7 @@ def _settled(rows: pd.DataFrame) -> Markup:
     """Say from which step on every layer resembles its final state."""
     lowest = rows.groupby(STEP)["value"].min().sort_index()
     above = (lowest > SETTLED)[::-1].cumprod().astype(bool)[::-1]
-    first, start = int(lowest.index[0]), int(lowest.index[above.to_numpy().argmax()])
+    first, start = int(rows[STEP].min()), int(lowest[above].index.min())
     begin = rows[rows[STEP] == first].sort_values("value").iloc[0]
     return Markup(
         "At step {} the layer least like its final state is {}, with {}; from step {} on all "
@@ -147,7 +148,7 @@ def _settled(rows: pd.DataFrame) -> Markup:
     )  # fmt: skip
 
 
-def _estimate(row: Mapping[str, float] | pd.Series) -> Estimate:
+def _estimate(row: Any) -> Estimate:
     return within(float(row["value"]), INTERVAL * float(row["se"]))
 
 

@@ -179,9 +179,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     """Read a table with the types that it was written with."""
     types = {
         **dict.fromkeys(TEXT_COLUMNS, "str"),
-        **dict.fromkeys(
-            (STEP, "layer", "other_layer", "row_offset", "column_offset", "n"), "int64"
-        ),
+        **dict.fromkeys((STEP, "layer", "other_layer", "n"), "int64"),
+        **dict.fromkeys(("row_offset", "column_offset"), "int64"),
         **dict.fromkeys(("head", "other_head"), "Int64"),
     }
     header = pd.read_csv(path, nrows=0).columns

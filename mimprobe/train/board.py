@@ -27,7 +27,8 @@ class Board:
         Raises:
             OptionError: it is not installed.
         """
-        self.folder, self._writer = directory / FOLDER, None
+        self.folder = directory / FOLDER
+        self._writer: Any = None
         self._make: Any = _summary_writer() if config.tensorboard else None
 
     def add(self, step: int, values: Mapping[str, float]) -> None:

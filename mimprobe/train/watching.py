@@ -88,10 +88,10 @@ class Watch:
         generators = [device] if device.type == "cuda" else []
         with processes() as group, torch.random.fork_rng(devices=generators):
             features = FinalFeatures()
+            tools: list[Any] = [*make_analyzers(self._analyzers), features]
             found = probe(
-                self._model(encoder), self.images,
-                analyzers=[*make_analyzers(self._analyzers), features],
-                device=device, workers=0, command="",
+                self._model(encoder), self.images, analyzers=tools, device=device, workers=0,
+                command="",
             )  # fmt: skip
             if group.first:
                 self._keep(step, found, features)
