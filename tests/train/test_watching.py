@@ -1,6 +1,8 @@
 """A run that is watched: the same losses, the same tables as a probe, and exact resumption."""
 
+import copy
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import torch
 
 from mimprobe.analyzers import Cka
 from mimprobe.data.images import open_images
+from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import ImageError, OptionError, OutputError, UnknownNameError
 from mimprobe.loop import probe
 from mimprobe.progress import Progress
@@ -73,54 +76,31 @@ def test_the_last_step_has_the_tables_of_a_probe_of_the_weights(watched, photos)
 
 
 def test_cka_to_final_is_the_cka_of_a_layer_then_and_at_the_end(photos, make_config, tmp_path):
-    """Against an independent way: the two networks side by side in one probe."""
-    config, then = make_config(probe_every=3, probe_limit=8), {}
-
-    class Kept(Watch):
-        def __call__(self, step, encoder):
-            then[step] = {key: value.clone() for key, value in encoder.state_dict().items()}
-            super().__call__(step, encoder)
-
-    images, directory = open_images(photos), tmp_path / "run"
+    """Against hooks and a CKA of their own on the same images."""
+    config, images = make_config(probe_every=3, probe_limit=8), open_images(photos)
     torch.manual_seed(0)
-    model = SimMIM(config, [])
-    watch = Kept(config, images, directory, last=6, board=Board(config, directory))
+    encoder = SimMIM(config, []).encoder
+    watch = Watch(config, images, tmp_path, last=6, board=Board(config, tmp_path))
+    drawn = open_images(photos, limit=8).ids
+    pixels = torch.stack([_prepared(images[images.ids.index(name)]) for name in drawn])
+    features = {}
     for step in (0, 3, 6):
-        watch(step, model.encoder)
+        watch(step, encoder)
+        features[step] = _mean_patches(copy.deepcopy(encoder), pixels)
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    models = {}
-    for step in (0, 6):
-        model.encoder.load_state_dict(then[step])
-        torch.save(model.encoder.state_dict(), tmp_path / f"{step}.pt")
-        models[f"at {step}"] = load_model(
-            str(tmp_path / f"{step}.pt"), arch=config.arch,
-            arch_args={**config.arch_args, "num_classes": 0}, input_size=32, device="cpu",
-        )  # fmt: skip
-    table = read_result(directory / "probe")["cka_to_final"]
-    prepared = {
-        name: torch.stack([_prepared(images[n]) for n in _drawn(photos)]) for name in models
-    }
-    features = {
-        name: _mean_patches(models[name].module, pixels) for name, pixels in prepared.items()
-    }
-    for layer in (0, 1):
-        wanted = _cka(features["at 0"][layer], features["at 6"][layer])
-        row = table.query("step == 0 and layer == @layer")
-        assert row["value"].item() == pytest.approx(wanted, abs=1e-5)
-        assert table.query("step == 6 and layer == @layer")["value"].item() == pytest.approx(1)
+            for parameter in encoder.parameters():
+                parameter.add_(0.5 * torch.randn_like(parameter))
+    table = read_result(tmp_path / "probe")["cka_to_final"]
     assert list(table.columns) == list(FINAL_COLUMNS)
-
-
-def _drawn(photos):
-    images = open_images(photos)
-    return [images.ids.index(name) for name in open_images(photos, limit=8).ids]
+    for row in table.to_dict("records"):
+        wanted = _cka(features[row["step"]][row["layer"]], features[6][row["layer"]])
+        assert row["value"] == pytest.approx(wanted, abs=1e-5)
+        assert row["se"] > 1e-6 or row["step"] == 6
+    assert len(table) == 6
+    assert table.query("step == 0")["value"].max() < 0.99
 
 
 def _prepared(image):
-    from mimprobe.data.transforms import Preprocessing
-
     return Preprocessing(
         (32, 32), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 1.0
     ).transform()(image)
@@ -230,13 +210,16 @@ def test_a_report_of_a_watched_run(watched):
     assert "Claims of Xie" not in page
 
 
-def test_watching_goes_on_beside_a_report(watched, photos, make_config):
-    write_report(read_result(watched / "probe"), watched / "probe")
-    config = make_config(probe_every=2, probe_limit=8)
-    watch = Watch(config, open_images(photos), watched, last=8, board=Board(config, watched))
+def test_watching_goes_on_beside_a_report(photos, make_config, tmp_path):
+    settings = {"probe_every": 3, "probe_limit": 8, "probe_analyzers": "head_kl"}
+    pretrain(photos, tmp_path, make_config(**settings))
+    probe_folder = tmp_path / "probe"
+    write_report(read_result(probe_folder), probe_folder)
+    config = make_config(**settings)
+    watch = Watch(config, open_images(photos), tmp_path, last=8, board=Board(config, tmp_path))
     watch(8, SimMIM(config, []).encoder)
-    write_report(read_result(watched / "probe"), watched / "probe", overwrite=True)
-    assert sorted(read_result(watched / "probe")["cka_to_final"]["step"].unique()) == [*STEPS, 8]
+    write_report(read_result(probe_folder), probe_folder, overwrite=True)
+    assert sorted(read_result(probe_folder)["cka_to_final"]["step"].unique()) == [0, 3, 6, 8]
 
 
 def test_bad_input_is_one_line(photos, make_config, tmp_path):
@@ -280,8 +263,6 @@ def test_the_board_shows_losses_and_layers(photos, make_config, tmp_path):
 
 
 def test_a_board_that_is_not_installed_is_one_line(photos, make_config, tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(OptionError, match=r"pip install 'mimprobe\[tensorboard\]', or leave out"):
         pretrain(photos, tmp_path / "run", make_config(tensorboard=True))
