@@ -43,7 +43,7 @@ from mimprobe.train.fit import pretrain
 from mimprobe.zoo.load import load_model
 
 DEFAULT = "default"
-MASK_PATCHES, MASK_RATIOS = (8, 16, 32), (0.4, 0.6, 0.8)
+MASK_PATCHES, MASK_RATIOS = (8, 16, 32), (0.25, 0.5, 0.75)  # whole counts also of 2 x 2 squares
 HEADS = ("linear", "mlp", "inverse-swin-t", "inverse-swin-b")
 TARGETS: dict[str, dict[str, Any]] = {
     "pixels, L1": {},
@@ -70,7 +70,7 @@ BASE = TrainConfig(
     base_learning_rate=8e-3,  # at batch 512: a peak of 1e-3 here
     warmup_epochs=0.6,
     mask_patch=16,
-    mask_ratio=0.6,
+    mask_ratio=0.5,
     checkpoint_minutes=1.0,
 )
 
@@ -109,7 +109,7 @@ def neighbours(weights: Path, train: ImageSet, val: ImageSet) -> list[int]:
     """Tell for each validation image whether its neighbours vote for its class."""
     model = load_model(weights)
     site = layout(model.module).feature_sites[-1]
-    classes = sorted(set(train.labels or ()))
+    classes = sorted({*(train.labels or ()), *(val.labels or ())})
     labels, truth = (
         torch.tensor([classes.index(name) for name in images.labels or ()])
         for images in (train, val)
@@ -125,7 +125,7 @@ def trained(config: TrainConfig, runs: Path, train: ImageSet, val: ImageSet) -> 
     if not stored.is_file():
         weights = pretrain(train, folder, config, resume=folder.exists())
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-        last = [entry["loss"] for entry in log[-len(train) // config.batch_size :]]
+        last = [entry["loss"] for entry in log[-(len(train) // config.batch_size) :]]
         between = np.diff([entry["time"] for entry in log])
         found = {
             "steps": len(log),

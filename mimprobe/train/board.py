@@ -21,15 +21,20 @@ class Board:
     What was shown by a process that died, from the step on at which the run goes on, is hidden.
     """
 
-    def __init__(self, config: TrainConfig, directory: Path) -> None:
+    def __init__(self, config: TrainConfig, directory: Path, *, written: bool = True) -> None:
         """Find TensorBoard's writer if the run asks for it; nothing is written yet.
+
+        Args:
+            config: of the run.
+            directory: of the run.
+            written: whether this is the process that writes.
 
         Raises:
             OptionError: it is not installed.
         """
         self.folder = directory / FOLDER
         self._writer: Any = None
-        self._make: Any = _summary_writer() if config.tensorboard else None
+        self._make: Any = _summary_writer() if config.tensorboard and written else None
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Show some numbers at a step."""
