@@ -70,9 +70,9 @@ class Snapshots:
         """Remove what was kept after a step, and what was being written when the process died."""
         for later in self.steps():
             if later > step:
-                self._path(later).unlink()
+                self._path(later).unlink(missing_ok=True)  # by another process of the run
         for torn in self.folder.glob(".*"):
-            torn.unlink()
+            torn.unlink(missing_ok=True)
 
     def memory(self) -> str:
         """Say how much is kept, and how much of it is in memory at the end."""

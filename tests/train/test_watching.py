@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -289,3 +291,47 @@ def test_cka_is_watched_too_but_has_no_lines(photos, make_config, tmp_path):
     page = write_report(found, tmp_path / "run" / "probe").read_text()
     assert "effective_rank_steps.png" in page
     assert "singular_value" not in {path.stem for path in (tmp_path / "run" / "probe").rglob("*")}
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+import torch
+from mimprobe.data.images import open_images
+from mimprobe.train.board import Board
+from mimprobe.train.config import TrainConfig
+from mimprobe.train.objectives import SimMIM
+from mimprobe.train.watching import Watch
+
+photos, directory = sys.argv[1], Path(sys.argv[2])
+config = TrainConfig(
+    "simmim", "vit_tiny_patch16_224", 32, mask_patch=16, probe_every=1, probe_limit=8, device="cpu",
+    arch_args={"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3},
+)
+torch.manual_seed(0)
+encoder = SimMIM(config, []).encoder
+watch = Watch(config, open_images(photos), directory, last=2, board=Board(config, directory))
+for step in range(3):
+    watch(step, encoder)
+    with torch.no_grad():
+        encoder.pos_embed.add_(0.2)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_that_watch_write_the_tables_of_one(photos, tmp_path):
+    (tmp_path / "script.py").write_text(TOGETHER)
+    for size in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size),
+                   tmp_path / "script.py", photos, tmp_path / str(size) / "run"]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*map(str, command)], env=environment, capture_output=True, text=True, timeout=300,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, two = (read_result(tmp_path / str(size) / "run" / "probe") for size in (1, 2))
+    assert list(one) == list(two)
+    for name in one:
+        pd.testing.assert_frame_equal(one[name], two[name], rtol=0, atol=1e-9)
+    assert (one.manifest["processes"], two.manifest["processes"]) == (1, 2)
