@@ -4,6 +4,7 @@ What belongs here: how progress is shown. What does not: what is counted.
 """
 
 import sys
+from contextvars import ContextVar
 from types import TracebackType
 
 from rich.console import Console
@@ -20,9 +21,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
+_shown: ContextVar[bool] = ContextVar("a bar is shown", default=False)
+
 
 class Progress:
-    """A context that shows `advance` calls on the terminal's error stream, if it is a terminal."""
+    """A context that shows `advance` calls on the terminal's error stream, if it is a terminal.
+
+    One that begins inside another is not shown: the outer job is the one that is waited for.
+    """
 
     def __init__(self, title: str, total: int, *, unit: str, shown: bool = True) -> None:
         """Prepare a bar of `total` units, such as images; one that is not shown only counts."""
@@ -40,6 +46,8 @@ class Progress:
         self._task = self._bar.add_task(title, total=total, status="")
 
     def __enter__(self) -> "Progress":
+        self._bar.disable = self._bar.disable or _shown.get()
+        self._before = _shown.set(True)
         self._bar.start()
         return self
 
@@ -50,6 +58,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        _shown.reset(self._before)
 
     def advance(self, count: int, status: str = "") -> None:
         """Count `count` more units as done and show `status` behind the bar."""

@@ -134,7 +134,7 @@ def _check_file(output: Path, *, overwrite: bool) -> None:
 
 def _write(shown: "Overlay", output: Path) -> None:
     from mimprobe.figures import overlay as draw
-    from mimprobe.report.plates import Plate
+    from mimprobe.report.plate import Plate
     from mimprobe.report.rendering import render
     from mimprobe.tables import write_atomically
 

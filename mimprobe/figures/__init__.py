@@ -42,6 +42,7 @@ from mimprobe.figures.similarity import (
     pair_maps,
     pair_maps_between,
 )
+from mimprobe.figures.steps import cka_to_final, head_steps, layer_steps
 
 FIGURES = {
     "attention_distance": attention_distance,
@@ -53,6 +54,7 @@ FIGURES = {
     "head_pairs": head_pairs,
     "prefix_mass": prefix_mass,
     "cka": cka,
+    "cka_to_final": cka_to_final,
     "mutual_neighbours": mutual_neighbours,
     "effective_rank": effective_rank,
     "token_similarity": token_similarity,
@@ -77,18 +79,21 @@ __all__ = [
     "attention_profile",
     "cka",
     "cka_between",
+    "cka_to_final",
     "curve_panels",
     "effective_rank",
     "feature_norm",
     "head_kl",
     "head_pairs",
     "head_panels",
+    "head_steps",
     "high_frequency",
     "kernel_distance",
     "kernel_entropy",
     "kernel_panels",
     "kind_style",
     "layer_means",
+    "layer_steps",
     "log_amplitude",
     "mask_distance",
     "model_styles",

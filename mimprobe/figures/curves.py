@@ -97,7 +97,7 @@ def curve_panels(
             draw_curves(panel, own, depth)
             title_panel(panel, name, kinds[name], looks[name])
             _set_axes(panel, rows, logarithmic)
-        _add_bars(panels, [depth_of(rows, name) for name in names])
+        layer_bars(panels, [depth_of(rows, name) for name in names])
         label_outer(panels, ACROSS.get(metric, "at"), value_label(rows, metric))
     return panels
 
@@ -105,15 +105,17 @@ def curve_panels(
 def draw_curves(axes: Axes, rows: pd.DataFrame, depth: int) -> None:
     """Draw the curves of one model, the first layer lowest."""
     for layer, curve in rows.sort_values("at").groupby("layer"):
-        color = COLORMAP(_share(int(str(layer)), depth))
+        color = layer_color(int(str(layer)), depth)
         at, value = curve["at"].to_numpy(float), curve["value"].to_numpy(float)
         reach = INTERVAL * curve["se"].to_numpy(float)
         axes.fill_between(at, value - reach, value + reach, color=color, alpha=0.2, linewidth=0)
         axes.plot(at, value, color=color, linewidth=1.3)
 
 
-def _share(layer: int, depth: int) -> float:
-    return layer / max(1, depth - 1)
+def layer_color(layer: int, depth: int) -> tuple[float, ...]:
+    """Give the colour of a layer, counted from 0, of a model of so many."""
+    color: tuple[float, ...] = COLORMAP(layer / max(1, depth - 1))
+    return color
 
 
 def _set_axes(axes: Axes, rows: pd.DataFrame, logarithmic: bool) -> None:
@@ -128,7 +130,7 @@ def _set_axes(axes: Axes, rows: pd.DataFrame, logarithmic: bool) -> None:
         log_axis(axes, "y", (0.7 * float(shown.min()), 1.4 * float(shown.max())))
 
 
-def _add_bars(panels: Sequence[Axes], depths: Sequence[int]) -> None:
+def layer_bars(panels: Sequence[Axes], depths: Sequence[int]) -> None:
     """Say which colour is which layer: once where all models have one depth, else by panel."""
     if len(set(depths)) == 1:
         groups = [(list(panels), depths[0])]

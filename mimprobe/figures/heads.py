@@ -51,6 +51,7 @@ LABELS = {
     "padding_mass": "share on padding",
     "masked_mass": "largest share on masked keys",
     "cka": "CKA",
+    "cka_to_final": "CKA with the layer at the end",
     "mutual_neighbours": "shared nearest neighbours",
     "effective_rank": "effective rank",
     "singular_value": "share of singular values",

@@ -20,14 +20,16 @@ from mimprobe.claims import Verdict, claims_table, differences, evaluate_claims
 from mimprobe.claims.intervals import LEAST_IMAGES
 from mimprobe.errors import OutputError
 from mimprobe.figures import Style, model_styles
-from mimprobe.report import facts, numbers, readings, remarks, sections
+from mimprobe.report import facts, numbers, readings, remarks, sections, steps
 from mimprobe.report.numbers import Numbers
-from mimprobe.report.plates import Plate, plates_of
+from mimprobe.report.plate import Plate
+from mimprobe.report.plates import plates_of
 from mimprobe.report.rendering import Picture, render
 from mimprobe.report.summary import summarise
 from mimprobe.report.verdicts import claims_shown, differences_shown, judged_claims, not_judged
 from mimprobe.report.wording import breakable, interval, value_of
 from mimprobe.tables import (
+    STEP,
     Result,
     files_of,
     holds_result,
@@ -109,7 +111,8 @@ def write_report(
         name: [(plate, render(plate)) for plate in plates_of(name, table, looks)]
         for name, table in result.items()
     }
-    judged = Judgement(evaluate_claims(result), differences(result))
+    watched = steps.is_watched(result)  # one network: there is nothing to hold claims against
+    judged = Judgement([] if watched else evaluate_claims(result), differences(result))
     page = _page(result, looks, pictures, judged)
     _remove_earlier(target)
     drawn = [one for several in pictures.values() for one in several]
@@ -165,7 +168,11 @@ def _page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["breakable"] = breakable
-    findings, columns = summarise(result, looks, judged_claims(judged.verdicts))
+    findings, columns = (
+        (steps.step_findings(result), [])
+        if steps.is_watched(result)
+        else summarise(result, looks, judged_claims(judged.verdicts))
+    )
     models = result.manifest.get("models", [])
     return environment.get_template("template.html").render(
         title=sections.page_title(result),
@@ -190,16 +197,18 @@ def _page(
 
 
 def _section(name: str, result: Result, drawn: Sequence[tuple[Plate, Picture]]) -> Section:
-    title = readings.title_of(name)
+    title, watched = readings.title_of(name), STEP in result[name]
     return Section(
         anchor=name.replace("_", "-"),
         title=title,
         table=name,
         shown=[_shown(title, plate, picture) for plate, picture in drawn],
-        reading=readings.READINGS.get(name, ()),
+        reading=steps.step_reading(name) if watched else readings.READINGS.get(name, ()),
         facts=sections.facts_of(name, result),
         remarks=remarks.remarks_of(name, result),
-        numbers=numbers.numbers_of(name, result[name]),
+        numbers=(
+            steps.step_numbers(result[name]) if watched else numbers.numbers_of(name, result[name])
+        ),
     )
 
 

@@ -129,6 +129,7 @@ def run_facts(manifest: Mapping[str, Any]) -> list[tuple[str, Entries]]:
             named[names.get(key, key)] = f"{manifest[key]:.1f}"
     groups = {
         "Run": named,
+        "Watching": manifest.get("watched", {}),
         "Images": {
             "source": images.get("source"),
             "images": images.get("n"),

@@ -5,7 +5,6 @@ drawing (`figures`), files (`rendering`) and the other words around a figure (`s
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -27,26 +26,20 @@ from mimprobe.figures import (
     pair_maps_between,
     receptive_field,
 )
+from mimprobe.report.plate import Plate
+from mimprobe.report.steps import step_plates
+from mimprobe.tables import STEP
 
 NOTHING = 1e-3
 """Largest mass, or relative difference of two curves, that is not worth a figure."""
-
-Draw = Callable[[Figure], Sequence[Axes]]
-
-
-@dataclass(frozen=True)
-class Plate:
-    """A figure to be drawn: its file name, what it shows, and how it is drawn."""
-
-    name: str
-    caption: str
-    draw: Draw
 
 
 def plates_of(name: str, table: pd.DataFrame, styles: Mapping[str, Style]) -> list[Plate]:
     """List the figures of an analyzer's table; none for analyzers without figures."""
     if name not in FIGURES or table.empty:
         return []
+    if STEP in table:
+        return list(step_plates(table, styles))
     if name in _PLATES:
         return list(_PLATES[name](table, styles))
     metrics = [str(metric) for metric in dict.fromkeys(table["metric"])]

@@ -14,6 +14,7 @@ TITLES = {
     "head_pairs": "Pairs of heads",
     "prefix_mass": "Attention on prefix tokens",
     "cka": "Similarity of layers (CKA)",
+    "cka_to_final": "Similarity to the trained network (CKA)",
     "mutual_neighbours": "Shared nearest neighbours",
     "effective_rank": "Effective rank",
     "token_similarity": "Similarity of patch tokens",

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mimprobe.report.plates import Plate
+from mimprobe.report.plate import Plate
 
 PNG_DPI = 200
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mimprobe.claims.estimates import INTERVAL
 from mimprobe.report.wording import listed
-from mimprobe.tables import Result
+from mimprobe.tables import STEP, Result
 
 POLICIES = {
     "renormalise": "prefix tokens are left out and each row of attention is scaled back to one",
@@ -20,7 +20,8 @@ POLICIES = {
 def page_title(result: Result) -> str:
     """Name the page by its models, or count them if there are many."""
     models = [str(model["name"]) for model in result.manifest.get("models", [])]
-    return str(listed(models).unescape()) if 0 < len(models) <= 3 else f"{len(models)} models"
+    title = str(listed(models).unescape()) if 0 < len(models) <= 3 else f"{len(models)} models"
+    return f"{title} during training" if any(STEP in table for table in result.values()) else title
 
 
 def facts_of(name: str, result: Result) -> list[tuple[str, str]]:
@@ -84,6 +85,8 @@ def interval_of(table: pd.DataFrame) -> str:
         )
     if jackknife:
         return f"bands are the value \N{PLUS-MINUS SIGN} 1.96 standard errors {how}"
+    if STEP in table:
+        return "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors"
     return (
         "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors; with many images "
         "a band is narrower than its line; the widest interval of a dot is its value "

@@ -26,6 +26,7 @@ from mimprobe.tables.result import (
 from mimprobe.tables.schema import (
     CHANNEL_COLUMNS,
     CURVE_COLUMNS,
+    FINAL_COLUMNS,
     HEAD_COLUMNS,
     HEAD_PAIR_COLUMNS,
     KINDS,
@@ -34,6 +35,7 @@ from mimprobe.tables.schema import (
     PER_IMAGE_KEYS,
     PIXEL_COLUMNS,
     PROFILE_COLUMNS,
+    STEP,
     TEXT_COLUMNS,
     PerImageValues,
     join_per_image,
@@ -42,6 +44,7 @@ from mimprobe.tables.schema import (
 __all__ = [
     "CHANNEL_COLUMNS",
     "CURVE_COLUMNS",
+    "FINAL_COLUMNS",
     "FORMAT",
     "HEAD_COLUMNS",
     "HEAD_PAIR_COLUMNS",
@@ -54,6 +57,7 @@ __all__ = [
     "PIXEL_COLUMNS",
     "PROFILE_COLUMNS",
     "PROGRESS_FOLDER",
+    "STEP",
     "TEXT_COLUMNS",
     "PerImageValues",
     "Result",

@@ -13,7 +13,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +29,7 @@ from mimprobe.tables.folder import (
     write_atomically,
     write_text,
 )
-from mimprobe.tables.schema import PER_IMAGE_KEYS, TEXT_COLUMNS, PerImageValues
+from mimprobe.tables.schema import PER_IMAGE_KEYS, STEP, TEXT_COLUMNS, PerImageValues
 
 FORMAT = 1
 """Version of the files below; raised when a reader of the old ones would go wrong."""
@@ -76,6 +76,27 @@ class Result(Mapping[str, pd.DataFrame]):
             OutputError: the folder already holds files and `overwrite` is not set.
         """
         target = prepare_output(directory, overwrite=overwrite)
+        self._write_files(target, [])
+        return target
+
+    def rewrite(self, directory: str | os.PathLike[str], *, beside: Sequence[str] = ()) -> Path:
+        """Write the result over an earlier state of the same one, one whole file after the other.
+
+        Nothing is removed first: whenever this is interrupted, every file is whole, of this state
+        or of the earlier one.
+
+        Args:
+            directory: the folder; made if it is not there.
+            beside: files in it that belong to the result, for whoever replaces it later.
+        """
+        target = Path(directory)
+        earlier = files_of(target) if (target / MANIFEST_NAME).is_file() else []
+        kept = [name for name in earlier if (target / name).is_file()]
+        self._write_files(target, [*kept, *beside])
+        return target
+
+    def _write_files(self, target: Path, beside: Sequence[str]) -> None:
+        """Write tables and per-image values, and the manifest last."""
         names = []
         for name, table in self.tables.items():
             names.append(f"{name}.csv")
@@ -84,9 +105,9 @@ class Result(Mapping[str, pd.DataFrame]):
         write_atomically(
             target / PER_IMAGE_NAME, lambda file: _save_per_image(file, self.per_image)
         )
-        manifest = {**self.manifest, "format": FORMAT, "tables": list(self.tables), "files": names}
+        files = list(dict.fromkeys([*names, *beside]))
+        manifest = {**self.manifest, "format": FORMAT, "tables": list(self.tables), "files": files}
         write_text(target / MANIFEST_NAME, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
-        return target
 
     def _repr_html_(self) -> str:
         """Show in a notebook what was measured and the first rows of each table."""
@@ -158,7 +179,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     """Read a table with the types that it was written with."""
     types = {
         **dict.fromkeys(TEXT_COLUMNS, "str"),
-        **dict.fromkeys(("layer", "other_layer", "row_offset", "column_offset", "n"), "int64"),
+        **dict.fromkeys((STEP, "layer", "other_layer", "n"), "int64"),
+        **dict.fromkeys(("row_offset", "column_offset"), "int64"),
         **dict.fromkeys(("head", "other_head"), "Int64"),
     }
     header = pd.read_csv(path, nrows=0).columns

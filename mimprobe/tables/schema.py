@@ -42,6 +42,21 @@ CURVE_COLUMNS = (*HEAD_COLUMNS, "at")
 singular value from 1); empty for a value that is no point on a curve. `head` is empty.
 """
 
+STEP = "step"
+"""Column of a table of one network at several steps of its training: optimiser steps taken.
+
+Such a table is one of the others with this column behind `kind`; it has no per-image values.
+"""
+
+FINAL_COLUMNS = (
+    "model", "kind", STEP, "site", "layer", "head", "metric", "unit", "value", "std", "se", "n",
+    "note",
+)  # fmt: skip
+"""How alike a layer is to itself at the end of training: one row for each watched step and layer.
+
+`head` and `std` are empty, `se` is a jackknife over groups of images, `note` says why it is empty.
+"""
+
 PAIR_COLUMNS = (
     "model", "kind", "site", "layer", "other_model", "other_kind", "other_site", "other_layer",
     "metric", "unit", "value", "std", "se", "n", "note",

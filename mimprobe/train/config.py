@@ -65,6 +65,11 @@ class TrainConfig:
         workers: processes that decode images; 0 decodes in the training process.
         checkpoint_minutes: time between checkpoints; one is also written after every epoch.
         export_precision: of the final weights file, `float32` or `float16`.
+        probe_every: steps between two looks at the network with analyzers; 0 never looks.
+        probe_images: folder of the images that are looked at; the training set where it is empty.
+        probe_limit: how many of those images, drawn once and the same at every step.
+        probe_analyzers: names of the analyzers, separated by commas.
+        tensorboard: also write losses and watched layers for TensorBoard.
 
     Source of the defaults: SimMIM (arXiv 2111.09886), 100-epoch recipe.
     """
@@ -104,6 +109,11 @@ class TrainConfig:
     workers: int = 0
     checkpoint_minutes: float = 5.0
     export_precision: str = "float32"
+    probe_every: int = 0
+    probe_images: str = ""
+    probe_limit: int = 128
+    probe_analyzers: str = "attention_distance,attention_entropy,head_kl"
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -140,6 +150,11 @@ class TrainConfig:
                     f"{name} must be above 0 and at most 1, not {getattr(self, name)}"
                 )
         _check_prediction(self)
+        if self.probe_every < 0 or self.probe_limit < 4:
+            raise OptionError(
+                f"probe_every must be at least 0, not {self.probe_every}, and probe_limit at least "
+                f"4 (images of a CKA), not {self.probe_limit}"
+            )
         if self.warmup_epochs > self.epochs:
             raise OptionError(
                 f"a warm-up of {self.warmup_epochs:g} epochs does not fit into {self.epochs} epochs"
@@ -202,7 +217,10 @@ def _check_prediction(config: TrainConfig) -> None:
         )
 
 
-RUN_ONLY = ("device", "workers", "checkpoint_minutes", "export_precision")
+RUN_ONLY = (
+    "device", "workers", "checkpoint_minutes", "export_precision", "probe_every", "probe_images",
+    "probe_limit", "probe_analyzers", "tensorboard",
+)  # fmt: skip
 """Fields that may change between the start of a run and its resumption: they change no loss."""
 
 

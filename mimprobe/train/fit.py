@@ -21,10 +21,12 @@ from mimprobe.errors import ImageError, NonFiniteError
 from mimprobe.models.device import resolve_device
 from mimprobe.progress import Progress
 from mimprobe.train import checkpoint
+from mimprobe.train.board import Board
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.objectives import OBJECTIVES, Objective, SimMIM
 from mimprobe.train.samples import EpochOrder, TrainSamples, steps_per_epoch
 from mimprobe.train.schedule import learning_rate, parameter_groups
+from mimprobe.train.watching import Watch
 
 
 def pretrain(
@@ -55,7 +57,9 @@ def pretrain(
             f"{image_set.source} has {len(image_set)} images, fewer than one batch of "
             f"{config.batch_size}; choose a smaller batch_size"
         )
-    directory = Path(output)
+    directory, total = Path(output), config.epochs * per_epoch
+    board = Board(config, directory)
+    watch = Watch(config, image_set, directory, last=total, board=board)
     device = resolve_device(config.device)
     torch.manual_seed(config.seed)
     model = OBJECTIVES[config.objective](config, classes).to(device)
@@ -69,23 +73,26 @@ def pretrain(
     checkpoint.cut_log(directory, step)
 
     samples = TrainSamples(image_set, labels, config, model.sample)
-    total, saved_at = config.epochs * per_epoch, time.monotonic()
+    saved_at = time.monotonic()
     model.train()
     bar = Progress(f"{config.objective} {config.arch}", total * config.batch_size, unit="images")
     with (directory / checkpoint.LOG).open("a", encoding="utf-8") as log, bar:
         bar.advance(step * config.batch_size)
         while step < total:
             for batch in _batches(samples, config, step, device):
+                watch(step, model.encoder)
                 rate = learning_rate(step, per_epoch, config)
                 loss, norm = _take_step(model, optimizer, batch, rate, step, config)
                 step += 1
                 _log_step(log, step, per_epoch, loss, rate, norm)
+                board.add(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm})
                 bar.advance(config.batch_size, f"loss {loss:.4f}")
                 if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
                     checkpoint.save_checkpoint(directory, step, model, optimizer)
                     saved_at = time.monotonic()
             checkpoint.save_checkpoint(directory, step, model, optimizer)
             saved_at = time.monotonic()
+    watch(total, model.encoder)
     facts = {
         "steps": total,
         "images": len(image_set),
