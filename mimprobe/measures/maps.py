@@ -19,7 +19,8 @@ from mimprobe.shapes import Attention, HeadPairs
 def map_distance(attention: Attention) -> HeadPairs:
     """Distance of the maps of every two heads, image by image.
 
-    1 - sum A_i A_j / sqrt(sum A_i^2 sum A_j^2), over the rows kept in both heads. Symmetric; the diagonal is 0; NaN where no row is left.
+    1 - sum A_i A_j / sqrt(sum A_i^2 sum A_j^2), over the rows kept in both heads. Symmetric;
+    the diagonal is 0; NaN where no row is left.
     """
     dots = row_dots(attention)  # [b, q, h, g]
     own = dots.diagonal(dim1=-2, dim2=-1)  # [b, q, h]
