@@ -35,7 +35,7 @@ TO_TENSOR = transforms.Compose(
 )
 SCENES = drawn_scenes(16, size=64)
 OF_HEADS = ("attention_distance", "attention_entropy", "head_kl", "prefix_mass")
-"""Tables whose every row is looked at; others have rows for single patches, pairs and directions."""
+"""Tables whose every row is looked at; others have rows for single patches, pairs, frequencies."""
 
 
 def build(name):
