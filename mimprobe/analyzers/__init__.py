@@ -67,22 +67,8 @@ def make_analyzers(
 
 
 __all__ = [
-    "ANALYZERS",
-    "Analyzer",
-    "AttentionDistance",
-    "AttentionEntropy",
-    "AttentionNmi",
-    "AttentionOffset",
-    "AttentionProfile",
-    "Cka",
-    "EffectiveRank",
-    "FeatureNorm",
-    "HeadKL",
-    "HeadPairs",
-    "HighFrequency",
-    "Kernels",
-    "MutualNeighbours",
-    "PrefixMass",
-    "TokenSimilarity",
+    "ANALYZERS", "Analyzer", "AttentionDistance", "AttentionEntropy", "AttentionNmi",
+    "AttentionOffset", "AttentionProfile", "Cka", "EffectiveRank", "FeatureNorm", "HeadKL",
+    "HeadPairs", "HighFrequency", "Kernels", "MutualNeighbours", "PrefixMass", "TokenSimilarity",
     "make_analyzers",
 ]  # fmt: skip

@@ -40,15 +40,8 @@ class Pieces:
                 found.append(values)
 
     def joined(self) -> Measured:
-        """Put the images of all views behind each other.
-
-        Totals, summed in float64, are rounded to float32 once: all layers' wait for the end of a
-        batch.
-        """
-        return {
-            name: found[0].float() if name.startswith(TOTAL) else torch.cat(found)
-            for name, found in self._found.items()
-        }
+        """Put the images of all views behind each other; totals are in one piece already."""
+        return {name: torch.cat(found) for name, found in self._found.items()}
 
 
 @runtime_checkable

@@ -22,6 +22,9 @@ from mimprobe.tables import PAIR_COLUMNS
 TOKENS = (*POOLINGS, "flattened")
 """What is compared: one vector for each image, or the whole map."""
 
+COLLAPSED = "one of the two layers gives all images the same features"
+"""Why there is no CKA where its value is empty."""
+
 BUDGET_BYTES = 2 << 30
 """Memory for what is kept, by default."""
 
@@ -78,7 +81,7 @@ class Cka:
         Raises:
             OptionError: `tokens="cls"` for a network without a class token, or no such stage.
         """
-        if self.tokens == "cls" and not places.prefix_tokens:
+        if self.tokens == "cls" and not places.class_token:
             raise OptionError(f"this {places.family} model has no class token; use tokens='mean'")
         sites = places.feature_sites
         stages = sorted({int(site.split(".")[1]) for site in sites if site.startswith("stages.")})
@@ -163,10 +166,12 @@ class Cka:
             return pd.DataFrame(columns=list(PAIR_COLUMNS))
         matrix = self._stream.cka()
         self._alike = {} if matrix.without is None else self._means_without(matrix.without)
-        return pair_table(
+        table = pair_table(
             self._places, kinds, self.name, matrix.value, matrix.se,
             images=matrix.images, note=matrix.note,
         )  # fmt: skip
+        table["note"] = table["note"].mask(table["value"].isna(), COLLAPSED)
+        return table
 
     def describe(self) -> dict[str, Any]:
         """Definition, unit, features, memory, and what the error of a mean CKA follows from."""
@@ -191,8 +196,9 @@ class Cka:
         for model in dict.fromkeys(place.model for place in self._places):
             own = [at for at, place in enumerate(self._places) if place.model == model]
             one, other = torch.combinations(torch.tensor(own)).unbind(1)
-            if len(own) > 1:
-                means[model] = left[:, one, other].mean(1).tolist()
+            found = left[:, one, other].mean(1)
+            if len(own) > 1 and bool(found.isfinite().all()):
+                means[model] = found.tolist()
         return means
 
     def _memory(self) -> str:

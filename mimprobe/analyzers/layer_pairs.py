@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from mimprobe.models.sites import Layout
@@ -42,7 +42,7 @@ def pair_table(
     se: Float64[Tensor, "site other_site"],
     *,
     std: Float64[Tensor, "site other_site"] | None = None,
-    images: int,
+    images: int | Int64[Tensor, "site other_site"],
     note: str = "",
 ) -> pd.DataFrame:
     """One row for each ordered pair of layers, of the same model or of two."""
@@ -62,7 +62,7 @@ def pair_table(
             "value": value.flatten().numpy(),
             "std": np.nan if std is None else std.flatten().numpy(),
             "se": se.flatten().numpy(),
-            "n": images,
+            "n": images if isinstance(images, int) else images.flatten().numpy(),
             "note": note,
         }
     )

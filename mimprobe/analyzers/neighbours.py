@@ -1,12 +1,11 @@
 """Whether two layers see the same images beside each other, within a model and between models."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from mimprobe.analyzers.layer_pairs import pair_table
@@ -15,6 +14,11 @@ from mimprobe.errors import OptionError
 from mimprobe.measures.neighbours import nearest_neighbours, neighbour_overlap
 from mimprobe.stream import BUDGET_BYTES
 from mimprobe.tables import PAIR_COLUMNS
+
+Overlaps = Float64[Tensor, "site other"]
+
+TIED = "all images of one of the two layers have several k-th neighbours equally near"
+"""Why there is no overlap where its value is empty."""
 
 
 class MutualNeighbours(PooledAnalyzer):
@@ -26,7 +30,7 @@ class MutualNeighbours(PooledAnalyzer):
     definition = (
         "mean over images of |N(i) & N'(i)| / k, with N(i) and N'(i) the k images nearest to image "
         "i by cosine similarity of the mean patch token in one layer and in the other; by chance "
-        "k / (n - 1)"
+        "k / (n - 1); images whose k-th and next neighbour are equally near are left out"
     )
 
     def __init__(self, *, k: int = 10, budget_bytes: int = BUDGET_BYTES) -> None:
@@ -45,24 +49,29 @@ class MutualNeighbours(PooledAnalyzer):
         """One row for each ordered pair of layers, of the same model or of two."""
         if self.rows is None or not len(self.rows):
             return pd.DataFrame(columns=list(PAIR_COLUMNS))
-        value, std = self._overlaps()
-        return pair_table(
-            self.places, kinds, self.name, value, std / math.sqrt(len(self.rows)),
-            std=std, images=len(self.rows),
+        value, std, images = self._overlaps()
+        table = pair_table(
+            self.places, kinds, self.name, value, std / images.double().sqrt(), std=std,
+            images=images,
         )  # fmt: skip
+        table["note"] = table["note"].mask(table["value"].isna(), TIED)
+        return table
 
-    def _overlaps(self) -> tuple[Float64[Tensor, "site other"], Float64[Tensor, "site other"]]:
-        """Mean and standard deviation over images of the overlap, of every pair of layers."""
+    def _overlaps(self) -> tuple[Overlaps, Overlaps, Int64[Tensor, "site other"]]:
+        """Mean, standard deviation and number of images of the overlap of every pair of layers."""
         assert self.rows is not None
         lists = [nearest_neighbours(self.rows.site(place.key), self.k) for place in self.places]
-        value = torch.ones(len(lists), len(lists), dtype=torch.float64)
-        std = torch.zeros_like(value)
+        value, std = torch.full((2, len(lists), len(lists)), torch.nan, dtype=torch.float64)
+        count = torch.zeros(len(lists), len(lists), dtype=torch.int64)
         for row, first in enumerate(lists):
-            for column in range(row):
+            for column in range(row + 1):
                 overlap = neighbour_overlap(first, lists[column])
-                value[row, column] = value[column, row] = overlap.mean()
-                std[row, column] = std[column, row] = overlap.std()
-        return value, std
+                known = overlap[overlap.isfinite()]
+                count[row, column] = count[column, row] = len(known)
+                value[row, column] = value[column, row] = known.mean()
+                if len(known) > 1:
+                    std[row, column] = std[column, row] = known.std()
+        return value, std, count
 
     def describe(self) -> dict[str, Any]:
         """Definition, units, tokens, k, and the overlap that chance gives."""

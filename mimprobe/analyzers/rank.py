@@ -25,7 +25,8 @@ class EffectiveRank(PooledAnalyzer):
     definition = (
         "exp of the entropy of p_k = s_k / sum s, with s_k the singular values of the matrix of "
         "images x mean patch token{centred}; singular_value is p_k at index k; at most the number "
-        "of images; standard error by jackknife over groups of images"
+        "of images; standard error by jackknife over groups of images, too large "
+        "for fewer images than about 50"
     )
 
     def __init__(self, *, centred: bool = True, budget_bytes: int = BUDGET_BYTES) -> None:

@@ -37,17 +37,23 @@ def evaluate_claims(result: Result) -> list[Verdict]:
 
     Intervals are those of 95 %: Student's for means over images, a bootstrap over images for what
     is chosen among heads, a jackknife over groups of images for CKA. A claim is undecided where its
-    interval contains the threshold, fewer than 16 images have values, or a table is missing.
+    interval contains the threshold, or fewer than 16 images have values.
 
     Args:
         result: measured, or read back.
 
     Returns:
         Verdicts, in the order of `CLAIMS`; at least one for each claim, which says what is missing
-        where the result has no models to judge it on.
+        where the result lacks its table or the models to judge it on.
     """
     evidence = Evidence(result)
-    return [verdict for _, judge in CLAIMS.values() for verdict in judge(evidence)]
+    verdicts: list[Verdict] = []
+    for claim, judge in CLAIMS.values():
+        if claim.table in result:
+            verdicts += judge(evidence)
+        else:
+            verdicts.append(claim.missing(f"the table {claim.table} was not measured"))
+    return verdicts
 
 
 def claims_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -66,7 +66,8 @@ class Evidence:
         heads = [heads_by_layer(self.values, model, metric, layers) for model in models]
         lacking = [model for model, found in zip(models, heads, strict=True) if not found]
         if lacking:
-            return f"{' and '.join(lacking)} has no {metric} in this result"
+            have = "has" if len(lacking) == 1 else "have"
+            return f"{' and '.join(lacking)} {have} no {metric} in this result"
         return bootstrap(quantity, *heads, seed=self.seed)
 
     def change(self, metric: str, before: Part, after: Part, model: str) -> Found:

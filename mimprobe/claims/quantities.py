@@ -51,7 +51,8 @@ def layer_mean(
     found = {}
     for model in models:
         own = values.select(model=model, metric=metric)
-        chosen = (own.columns["head"] == LAYER_MEAN) & own.columns["layer"].isin(_of(own, layers))
+        of_part = own.columns["layer"].isin(_part(values, model, layers))
+        chosen = (own.columns["head"] == LAYER_MEAN) & of_part
         found[model] = _mean(own.values[:, chosen.to_numpy(dtype=bool)])
     return _present(found)
 
@@ -67,7 +68,7 @@ def heads_by_layer(values: PerImageValues, model: str, metric: str, layers: Part
     heads = own.columns["head"] != LAYER_MEAN
     found = [
         own.values[order][:, (heads & (own.columns["layer"] == at)).to_numpy(dtype=bool)]
-        for at in _of(own, layers)
+        for at in _part(values, model, layers)
     ]
     seen = [layer[:, np.isfinite(layer).any(axis=0)].astype(np.float64) for layer in found]
     return [layer for layer in seen if layer.shape[1]]
@@ -88,9 +89,10 @@ def least_local(layers: Layers) -> Array:
     return np.asarray(np.max([heads.min(-1) for heads in layers], axis=0))
 
 
-def _of(values: PerImageValues, layers: Part) -> range:
-    """Choose layers of the one model that is left."""
-    return layers(int(values.columns["layer"].max()) + 1) if len(values.columns) else range(0)
+def _part(values: PerImageValues, model: str, layers: Part) -> range:
+    """Choose layers of a model, of which some metrics have only a few."""
+    own = values.columns.loc[values.columns["model"] == model, "layer"]
+    return layers(int(own.max()) + 1) if len(own) else range(0)
 
 
 def _mean(values: npt.NDArray[np.floating]) -> ImageVector:

@@ -51,7 +51,7 @@ class Verdict:
         claim: its name in `CLAIMS`.
         title: the claim in plain words.
         models: those concerned; of two, the first is claimed to differ from the second. None where
-            the result lacks models to judge.
+            the result lacks its table or models to judge.
         verdict: `holds`, `does not hold` or `undecided`.
         question: what was estimated; None where nothing could be.
         estimate: the number with its 95 % interval and images.

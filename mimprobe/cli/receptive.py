@@ -1,5 +1,6 @@
 """`mimprobe receptive`: which pixels the middle of a feature map is made of."""
 
+import inspect
 from pathlib import Path
 
 import click
@@ -100,4 +101,4 @@ def receptive(
     click.echo(f"report: {write_report(result, output, overwrite=overwrite).resolve()}")
 
 
-receptive.help = f"{receptive.help}\n\n{MODEL_HELP}"
+receptive.help = f"{inspect.cleandoc(receptive.help or '')}\n\n{MODEL_HELP}"

@@ -68,7 +68,7 @@ class Sitting:
         if query == "centre":
             return rows // 2, columns // 2
         if query == "cls":
-            if not self.places.prefix_tokens:
+            if not self.places.class_token:
                 raise OptionError(
                     f"model {self.model.name!r} has no class token; choose centre or ROW,COL"
                 )

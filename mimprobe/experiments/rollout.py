@@ -59,7 +59,7 @@ def rollout_overlay(
         )
     chosen = [sitting.depth - 1] if layers is None else layers
     wanted = [sitting.attention_site(layer) for layer in chosen]
-    usual: Query = "cls" if places.prefix_tokens else "mean"
+    usual: Query = "cls" if places.class_token else "mean"
     asked = [
         query if query == "mean" else sitting.checked_query(query) for query in queries or [usual]
     ]

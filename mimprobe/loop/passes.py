@@ -12,7 +12,7 @@ from torch import Tensor
 from mimprobe.analyzers import Analyzer
 from mimprobe.analyzers.analyzer import Measured, Pieces
 from mimprobe.analyzers.view import views
-from mimprobe.errors import DeviceMemoryError, NonFiniteError
+from mimprobe.errors import DeviceMemoryError, NonFiniteError, OptionError
 from mimprobe.hooks import Observation, capture
 from mimprobe.loop.batches import Batch
 from mimprobe.models.sites import Layout
@@ -30,7 +30,7 @@ class Passes:
     """Forward passes of one model, with what each analyzer wants of its sites."""
 
     def __init__(self, model: LoadedModel, places: Layout, tools: Sequence[Analyzer]) -> None:
-        self.model = model
+        self.model, self.size = model, torch.Size()
         wanted = [(tool, frozenset(tool.sites(places))) for tool in tools]
         self.takers = {
             site: takers
@@ -42,6 +42,13 @@ class Passes:
         """Run the network once and give what was measured, by analyzer and site."""
         if not self.takers:
             return {}
+        if self.size not in (torch.Size(), pixels.shape[1:]):
+            raise OptionError(
+                f"the transform of model {self.model.name!r} gave images of "
+                f"{list(pixels.shape[1:])} after some of {list(self.size)}; cut or scale all to one"
+                " size, or places in the image would be mixed up"
+            )
+        self.size = pixels.shape[1:]
         with capture(self.model.module, self.takers, reduce=self._reduce) as captured:
             self.model.module(pixels)
         measured: Found = {}

@@ -171,9 +171,15 @@ def _begin(progress: ProgressFile, tally: Tally, group: Processes, *, resume: bo
 
 
 def _result(tally: Tally, lineup: Sequence[LoadedModel], circumstances: dict[str, Any]) -> Result:
-    tools, images = tally.tools, tally.images
-    if len(images) == len(images.skipped):
+    images = tally.images
+    left = len(images) - len(images.skipped)
+    if not left:
         raise ImageError(f"none of the {len(images)} images of {images.source} is readable")
+    tools, notes = _with_enough(tally.tools, left)
+    if not tools:
+        raise OptionError(f"{notes[0]} No analyzer is left: show more readable images")
+    for note in notes:
+        tally.note(note)
     kinds = {model.name: model.kind for model in lineup}
     tables = {tool.name: tool.table(kinds) for tool in tools}
     values = [tool.per_image(images.ids) for tool in tools if isinstance(tool, PerImageAnalyzer)]

@@ -14,15 +14,16 @@ query q to key k, K the number of keys, m[h,q] = sum_k A[h,q,k] (one, up to roun
 
     X[q,h,g] = sum_k A[h,q,k] log(K A[g,q,k])       one matrix product, H x K by K x H, per query
 
-the entropy and the divergence of two heads in query q are
+the entropy and the divergence of two heads in query q, with p = A / m, are
 
-    -sum_k A[h,q,k] log A[h,q,k]              = m[h,q] log K - X[q,h,h]
-    sum_k A[h,q,k] log(A[h,q,k] / A[g,q,k])   = X[q,h,h] - X[q,h,g]
+    -sum_k A[h,q,k] log A[h,q,k]             = m[h,q] log K - X[q,h,h]
+    sum_k p[h,q,k] log(p[h,q,k] / p[g,q,k])  = (X[q,h,h] - X[q,h,g]) / m[h,q] + log(m[g,q]/m[h,q])
 
-so no tensor of size H x H x Q x K is needed. The factor K drops out of the divergence, but where
-attention is nearly uniform it keeps the logarithm near 0, where floating point is dense: without
-it a divergence of 1e-6 would drown in rounding. `log A` is log(max(A, 2^-126)), with the smallest
-normal float32, in every precision: two disjoint one-hot rows diverge by 126 log 2 = 87.34.
+so no tensor of size H x H x Q x K is needed. The last term is what rows miss of one by rounding:
+1e-7, as much as the divergence of heads that are alike. The factor K drops out of the divergence,
+but where attention is nearly uniform it keeps the logarithm near 0, where floating point is dense:
+without it a divergence of 1e-6 would drown in rounding. `log A` is log(max(A, 2^-126)), with the
+smallest normal float32, in every precision: two disjoint one-hot rows diverge by 126 log 2 = 87.34.
 """
 
 import math
@@ -80,6 +81,9 @@ class RowProducts:
         cross = self.cross.double()
         gap = cross.diagonal(dim1=-2, dim2=-1).unsqueeze(-1) - cross  # [b, q, h, g]
         kept = self.kept.transpose(1, 2)  # [b, q, h]
+        mass = self.mass.double().transpose(1, 2).masked_fill(~kept, 1.0)
+        logs = mass.log()
+        gap = gap / mass.unsqueeze(-1) + logs.unsqueeze(-2) - logs.unsqueeze(-1)
         if not bool(kept.all()):
             gap = gap.masked_fill(~(kept.unsqueeze(-1) & kept.unsqueeze(-2)), 0.0)
         weight = kept.double()
@@ -90,12 +94,15 @@ def row_products(attention: Attention) -> RowProducts:
     """Take the logarithm and the sums over keys once, for all measures that need them."""
     attention = widened(attention)
     cross = torch.cat([_cross(images) for images in _in_cache(attention)])
-    return RowProducts(cross, attention.sum(-1), attention.shape[-1])
+    return RowProducts(cross, attention.sum(-1, dtype=torch.float64), attention.shape[-1])
 
 
 def row_dots(attention: Attention) -> RowPairs:
-    """Sum over keys of A_h A_g for every query and ordered pair of heads."""
-    parts = [_aligned(images) for images in _in_cache(widened(attention))]
+    """Sum over keys of A_h A_g for every query and ordered pair of heads, in float64.
+
+    What is made of them, 1 - cos, would lose the digits of float32 where heads are alike.
+    """
+    parts = [_aligned(images.double()) for images in _in_cache(attention.detach())]
     return torch.cat([torch.matmul(a.transpose(1, 2), a.permute(0, 2, 3, 1)) for a in parts])
 
 

@@ -19,10 +19,10 @@ from mimprobe.shapes import Attention, HeadPairs
 def map_distance(attention: Attention) -> HeadPairs:
     """Distance of the maps of every two heads, image by image.
 
-    1 - sum A_i A_j / sqrt(sum A_i^2 sum A_j^2), sums over keys in the map's precision and over the
-    rows kept in both heads in float64. Symmetric; the diagonal is 0; NaN where no row is left.
+    1 - sum A_i A_j / sqrt(sum A_i^2 sum A_j^2), over the rows kept in both heads. Symmetric;
+    the diagonal is 0; NaN where no row is left.
     """
-    dots = row_dots(attention).double()  # [b, q, h, g]
+    dots = row_dots(attention)  # [b, q, h, g]
     own = dots.diagonal(dim1=-2, dim2=-1)  # [b, q, h]
     lengths = own.transpose(1, 2) @ (own > 0).double()  # of head i, over the rows kept in j
     cosine = dots.sum(1) / (lengths * lengths.mT).sqrt()

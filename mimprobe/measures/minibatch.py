@@ -24,9 +24,10 @@ COLUMNS = 3136
 
 
 def gram(features: Pooled) -> Float64[Tensor, "image image"]:
-    """Gram matrix of features less those of the first image, which leaves HSIC as it is.
+    """Gram matrix of features less their mean, which leaves HSIC as it is.
 
-    Features that are the same for all images so become exactly zero. Products of at most `COLUMNS`
+    The mean is that of the differences to the first image: features that are the same for all
+    images so become exactly zero. Products of at most `COLUMNS`
     features are summed in the features' precision, at least float32, and beyond in float64.
     """
     wide = widened(features)
@@ -35,6 +36,7 @@ def gram(features: Pooled) -> Float64[Tensor, "image image"]:
     room = wide.new_empty(images, COLUMNS)
     for part in torch.split(wide, COLUMNS, dim=1):
         less = torch.sub(part, part[0], out=room[:, : part.shape[1]])
+        less -= less.mean(0)
         total += less @ less.T
     return total
 

@@ -16,7 +16,11 @@ from mimprobe.errors import OptionError
 from mimprobe.shapes import PerImage, Pooled
 
 Neighbours = Int64[Tensor, "image neighbour"]
-"""Places of an image's nearest neighbours among the rows."""
+"""Places of an image's nearest neighbours among the rows; -1 for one whose neighbours are tied."""
+
+TIE = 1e-12
+"""Cosines that differ by less are equal: the order of such rows would depend on that of the images
+alone."""
 
 BLOCK_BYTES = 64 << 20
 """Memory for the similarities of one block of images with all."""
@@ -25,7 +29,8 @@ BLOCK_BYTES = 64 << 20
 def nearest_neighbours(features: Pooled, k: int) -> Neighbours:
     """The k rows with the largest cosine similarity to each row, itself left out.
 
-    Of rows of length zero the similarity to every row is 0. Cosines are float64.
+    Of rows of length zero the similarity to every row is 0. Cosines are float64. A row whose k-th
+    and next neighbour are equally near has no k nearest ones.
 
     Raises:
         OptionError: there are no k other rows.
@@ -39,11 +44,17 @@ def nearest_neighbours(features: Pooled, k: int) -> Neighbours:
         block = unit[start : start + max(1, BLOCK_BYTES // (8 * n))]
         cosines = block @ unit.T
         cosines[:, start : start + len(block)].fill_diagonal_(-torch.inf)
-        found.append(cosines.topk(k, dim=1).indices)
+        nearest = cosines.topk(min(k + 1, n - 1), dim=1)
+        places = nearest.indices[:, :k]
+        if n - 1 > k:
+            tied = nearest.values[:, k - 1] - nearest.values[:, k] < TIE
+            places = places.masked_fill(tied.unsqueeze(1), -1)
+        found.append(places)
     return torch.cat(found)
 
 
 def neighbour_overlap(first: Neighbours, second: Neighbours) -> PerImage:
-    """The share of each image's neighbours that both lists have."""
+    """The share of each image's neighbours that both lists have; NaN where one has ties."""
     shared = (first.unsqueeze(2) == second.unsqueeze(1)).flatten(1).sum(1)
-    return shared.double() / first.shape[1]
+    tied = (first[:, 0] < 0) | (second[:, 0] < 0)
+    return (shared.double() / first.shape[1]).masked_fill(tied, torch.nan)

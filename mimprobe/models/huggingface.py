@@ -123,7 +123,7 @@ def _encoder_layout(encoder: Any, known: Encoder) -> Layout:
     return Layout(
         known.family, stem, known.prefix_tokens + registers,
         by_name(_staged_sites(blocks) if staged else _plain_sites(blocks)),
-        _reading(encoder, known, staged=staged), switches,
+        _reading(encoder, known, staged=staged), switches, class_token=known.prefix_tokens > 0,
     )  # fmt: skip
 
 

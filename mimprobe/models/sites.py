@@ -105,6 +105,7 @@ class Layout:
         sites: by public name.
         reading: how to read its blocks.
         switches: what is set for any observation (MAE's encoder is shown all patches).
+        class_token: whether the first prefix token is a class token, and not a register.
     """
 
     family: str
@@ -113,6 +114,7 @@ class Layout:
     sites: Mapping[str, Site]
     reading: Reading
     switches: tuple[Switch, ...] = ()
+    class_token: bool = False
 
     @property
     def attention_sites(self) -> tuple[str, ...]:

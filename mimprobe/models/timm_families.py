@@ -69,7 +69,10 @@ def _plain(family: str, model: Any) -> Layout:
     ]
     stem = model.patch_embed
     reading = Reading(stem.feat_ratio(as_scalar=False), stem.dynamic_feat_size, _as_it_is)
-    return Layout(family, stem, model.num_prefix_tokens, by_name(sites), reading)
+    has_class = getattr(model, "cls_token", None) is not None
+    return Layout(
+        family, stem, model.num_prefix_tokens, by_name(sites), reading, class_token=has_class
+    )
 
 
 def _swin(model: nn.Module) -> Layout:

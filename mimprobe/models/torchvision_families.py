@@ -33,7 +33,7 @@ def _vit(model: Any) -> Layout:
         input_size=(model.image_size, model.image_size),
     )
     # Not its convolution: the network asserts the size of its images before them.
-    return Layout("vit", model, 1, by_name(sites), reading)
+    return Layout("vit", model, 1, by_name(sites), reading, class_token=True)
 
 
 def _tap(block: Any) -> Tap | None:

@@ -16,7 +16,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mimprobe import __version__
-from mimprobe.claims import Verdict, claims_table, differences, evaluate_claims
+from mimprobe.claims import CLAIMS, Verdict, claims_table, differences, evaluate_claims
 from mimprobe.claims.intervals import LEAST_IMAGES
 from mimprobe.errors import OutputError
 from mimprobe.figures import Style, model_styles
@@ -81,9 +81,9 @@ def write_report(
     """Write `report.html`, `figures/NAME.png` and `figures/NAME.pdf`, and the tables beside them.
 
     `claims.csv` has the verdicts on the claims and `differences.csv` the paired differences between
-    models. In the result's own folder, as `Result.write` or `mimprobe probe` made it, only these,
-    page and figures are added. Any other folder gets the tables too. The page comes last: where it
-    stands, the report is whole.
+    models; a result with the table of no claim has neither. In the result's own folder, as
+    `Result.write` or `mimprobe probe` made it, only these, page and figures are added. Any other
+    folder gets the tables too. The page comes last: where it stands, the report is whole.
 
     Args:
         result: measured, or read back.
@@ -111,14 +111,21 @@ def write_report(
         name: [(plate, render(plate)) for plate in plates_of(name, table, looks)]
         for name, table in result.items()
     }
-    watched = steps.is_watched(result)  # one network: there is nothing to hold claims against
-    judged = Judgement([] if watched else evaluate_claims(result), differences(result))
+    judged = _judge(result)
     page = _page(result, looks, pictures, judged)
     _remove_earlier(target)
     drawn = [one for several in pictures.values() for one in several]
     _write_beside(target, {**_csv_files(judged), **_figure_files(drawn)})
     write_text(target / PAGE_NAME, page)
     return target / PAGE_NAME
+
+
+def _judge(result: Result) -> Judgement | None:
+    """Judge a result; None where it has the table of no claim."""
+    if not any(claim.table in result for claim, _ in CLAIMS.values()):
+        return None
+    watched = steps.is_watched(result)  # one network: there is nothing to hold claims against
+    return Judgement([] if watched else evaluate_claims(result), differences(result))
 
 
 def _remove_earlier(target: Path) -> None:
@@ -132,7 +139,9 @@ def _remove_earlier(target: Path) -> None:
             path.unlink()
 
 
-def _csv_files(judged: Judgement) -> dict[str, bytes]:
+def _csv_files(judged: Judgement | None) -> dict[str, bytes]:
+    if judged is None:
+        return {}
     tables = {CLAIMS_NAME: claims_table(judged.verdicts), DIFFERENCES_NAME: judged.differences}
     return {name: table.to_csv(index=False).encode() for name, table in tables.items()}
 
@@ -160,7 +169,7 @@ def _page(
     result: Result,
     looks: Mapping[str, Style],
     pictures: Mapping[str, Sequence[tuple[Plate, Picture]]],
-    judged: Judgement,
+    judged: Judgement | None,
 ) -> str:
     """Fill the template; every value is escaped by it."""
     environment = Environment(
@@ -168,20 +177,21 @@ def _page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["breakable"] = breakable
+    verdicts = judged.verdicts if judged else ()
     findings, columns = (
         (steps.step_findings(result), [])
         if steps.is_watched(result)
-        else summarise(result, looks, judged_claims(judged.verdicts))
+        else summarise(result, looks, judged_claims(verdicts))
     )
     models = result.manifest.get("models", [])
     return environment.get_template("template.html").render(
         title=sections.page_title(result),
         subtitle=facts.subtitle(result),
         images=facts.images_seen(result),
-        claims=claims_shown(judged.verdicts, result, looks),
-        not_judged=not_judged(judged.verdicts),
+        claims=claims_shown(verdicts, result, looks),
+        not_judged=not_judged(verdicts),
         least=LEAST_IMAGES,
-        differences=differences_shown(judged.differences),
+        differences=differences_shown(judged.differences) if judged else [],
         findings=findings,
         columns=columns,
         models=[facts.model_facts(model, looks[str(model["name"])]) for model in models],

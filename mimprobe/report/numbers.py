@@ -43,6 +43,7 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
         return [
             (f"Mean over heads: share of attention on {what}", _layers(_ring(table, ring)))
             for ring, what in enumerate(("the query's own patch", "the patches next to it"))
+            if len(_ring(table, ring))
         ]
     if name == "attention_offset" or "head" not in table:
         return []

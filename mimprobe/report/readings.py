@@ -56,6 +56,9 @@ READINGS = {
         "the geometric mean of their entropies.",
         "At 0 the head looks at the same patches whatever the query, at 1 every query has a patch "
         "of its own; heads that all fall to 0 have collapsed into one global pattern.",
+        "Where attention is confined to windows, even attention that is uniform within them is "
+        "above 0, as the window itself tells where the query is: compare only models with the same "
+        "grid and windows.",
     ),
     "head_kl": (
         "Each dot is a head: its mean Kullback-Leibler divergence from the other heads of its "
@@ -124,7 +127,7 @@ READINGS = {
         "that looks nearby, and wide squares one that gathers its features from far away.",
     ),
 }  # fmt: skip
-"""Two sentences on how to read the figures of a table."""
+"""Two or three sentences on how to read the figures of a table."""
 
 
 def title_of(name: str) -> str:

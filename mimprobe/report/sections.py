@@ -7,6 +7,8 @@ What belongs here: facts of one result, as text. What does not: titles and how t
 import pandas as pd
 
 from mimprobe.claims.estimates import INTERVAL
+from mimprobe.figures import LABELS
+from mimprobe.report.plates import NOTHING
 from mimprobe.report.wording import listed
 from mimprobe.tables import STEP, Result
 
@@ -30,7 +32,7 @@ def facts_of(name: str, result: Result) -> list[tuple[str, str]]:
     facts = [("Images", images_of(result[name]))]
     if "definition" in described:
         facts.append(("Definition", str(described["definition"])))
-    if "prefix" in described:
+    if "prefix" in described and name != "prefix_mass":
         policy = str(described["prefix"])
         facts.append(("Prefix tokens", f"{policy}: {POLICIES.get(policy, 'see the manifest')}"))
     if "tokens" in described:
@@ -78,25 +80,36 @@ def interval_of(table: pd.DataFrame) -> str:
     how = "by jackknife over groups of images" if jackknife else "over images"
     if "share" in table:
         return "of the squares: 1.96 standard errors by bootstrap over images"
-    if "other_model" in table:
-        return (
-            f"standard errors {how}, in the CSV file; the widest 95 % interval of a cell is its "
-            f"value {_widest(table)}"
-        )
+    if {"other_model", "other_head", "distance_low"} & set(table.columns):
+        return f"standard errors {how}, in the CSV file{_widest(table)}"
     if jackknife:
         return f"bands are the value \N{PLUS-MINUS SIGN} 1.96 standard errors {how}"
     if STEP in table:
         return "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors"
     return (
         "bands are the mean over images \N{PLUS-MINUS SIGN} 1.96 standard errors; with many images "
-        "a band is narrower than its line; the widest interval of a dot is its value "
-        f"{_widest(table)}"
+        f"a band is narrower than its line{_widest(table)}"
     )
 
 
 def _widest(table: pd.DataFrame) -> str:
-    """Give half the length of the widest interval of the table's first metric, with its unit."""
-    rows = table[table["metric"] == table["metric"].iloc[0]]
+    """Give half the length of the widest interval of each metric worth a figure, with its unit."""
+    told = [
+        f"{LABELS.get(str(metric), str(metric))} {_reach(rows)}"
+        for metric, rows in table.groupby("metric", sort=False)
+        if rows["se"].notna().any() and not _is_negligible(str(metric), rows)
+    ]
+    dots = "head" in table and table["head"].notna().any() and "other_head" not in table
+    of = " of a dot" if dots and "distance_low" not in table else ""
+    return f"; the widest 95 % interval{of}: {', '.join(told)}" if told else ""
+
+
+def _reach(rows: pd.DataFrame) -> str:
     unit = str(rows["unit"].iloc[0])
     reach = INTERVAL * float(rows["se"].max())
     return f"\N{PLUS-MINUS SIGN} {reach:.2g}" + ("" if unit == "1" else f" {unit}")
+
+
+def _is_negligible(metric: str, rows: pd.DataFrame) -> bool:
+    """Say whether windows add so little mass that no figure shows it."""
+    return metric in ("padding_mass", "masked_mass") and not (rows["value"] > NOTHING).any()

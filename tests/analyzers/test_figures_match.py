@@ -31,7 +31,7 @@ def test_every_metric_has_a_label():
 def test_made_up_results_have_the_columns_metrics_and_units_of_real_ones():
     specs = (MIXED[1], MIXED[5])  # with prefix tokens, and with windows
     made_up = dict(make_result(specs, images=4)) | layer_tables(specs, images=4)
-    for name, analyzer in ANALYZERS.items():
+    for name in ANALYZERS.keys() - {"kernels"}:  # which are not made up, but read off weights
         table = made_up[name]
-        assert tuple(table.columns) == analyzer.columns
+        assert tuple(table.columns) == ANALYZERS[name].columns
         assert dict(zip(table["metric"], table["unit"], strict=True)) == MEASURED[name]

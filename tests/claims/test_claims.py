@@ -220,7 +220,8 @@ def test_a_table_that_was_not_measured_is_told(claim):
     values = bare.per_image.select(metric="prefix_mass")
     found = verdicts(replace(bare, tables={}, per_image=values), claim)[0]
     assert found.verdict == UNDECIDED
-    assert "in this result" in found.why
+    assert found.models == ()
+    assert found.why == f"the table {CLAIMS[claim][0].table} was not measured"
 
 
 def test_the_table_has_a_row_for_each_part_and_survives_the_disk(tmp_path):

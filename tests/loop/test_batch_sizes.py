@@ -61,4 +61,7 @@ def test_tables_agree(results, model, size):
             values = rows["value"].to_numpy(float)
             found = other.loc[rows.index, "value"].to_numpy(float)
             scale = np.nanmean(np.abs(values))
-            np.testing.assert_allclose(found, values, rtol=0, atol=1e-6 * scale, err_msg=metric)
+            # Convolutions round otherwise for other batches, and behind a ReLU the median
+            # activation, by which this ratio divides, can be as small as their rounding.
+            share = 1e-4 if (model, metric) == ("maps", "activation_ratio") else 1e-6
+            np.testing.assert_allclose(found, values, rtol=0, atol=share * scale, err_msg=metric)

@@ -70,11 +70,16 @@ def test_sums_were_what_the_case_of_sums_merged(stored):
     assert set(notes) == {"streaming sums keep no groups"}
 
 
+def notes_of(result):
+    """Notes of the run, but for the one that eleven images are too few for some analyzers."""
+    return [note for note in result.manifest["notes"] if "too few images" not in note]
+
+
 def test_each_process_makes_its_passes_as_small_as_it_must(stored):
     """Passes of other sizes change nothing beyond rounding."""
     one, several = stored["one", "memory", 0], stored["two", "memory", 0]
-    assert one[0].manifest["notes"] == [note(2)]
-    assert several[0].manifest["notes"] == [note(2), note(1)]
+    assert notes_of(one[0]) == [note(2)]
+    assert notes_of(several[0]) == [note(2), note(1)]
     assert one[1] == [note(2)]
     assert several[1] == [note(2), note(1)]
     for name, table in one[0].items():

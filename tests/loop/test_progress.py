@@ -60,6 +60,11 @@ def assert_equal(one, other):
     np.testing.assert_array_equal(one.per_image.values, other.per_image.values)
 
 
+def notes_of(result):
+    """Notes of the run, but for the one that eleven images are too few for some analyzers."""
+    return [note for note in result.manifest["notes"] if "too few images" not in note]
+
+
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_resuming_gives_the_same_tables_bit_for_bit(monkeypatch, folder, whole, tmp_path, after):
     stopped(monkeypatch, folder, tmp_path, after)
@@ -67,7 +72,7 @@ def test_resuming_gives_the_same_tables_bit_for_bit(monkeypatch, folder, whole, 
     with pytest.warns(UserWarning, match=f"^going on after {after} batches$"):
         again = probe(folder, tmp_path, resume=True)
     assert_equal(again, whole)
-    assert again.manifest["notes"] == ["The run was interrupted and resumed."]
+    assert notes_of(again) == ["The run was interrupted and resumed."]
     assert again.manifest["seconds_waiting"] <= again.manifest["seconds"]
 
 
@@ -98,9 +103,9 @@ def test_skipped_images_and_small_passes_are_remembered(monkeypatch, folder, tmp
         alone = probe(mine, tmp_path / "alone", **settings)
     assert_equal(found, alone)
     assert [one["image"] for one in found.manifest["images"]["skipped"]] == ["01.png"]
-    small = alone.manifest["notes"][0]
+    small = notes_of(alone)[0]
     assert "at most 1 images" in small or "at most 2 images" in small
-    assert found.manifest["notes"] == [small, "The run was interrupted and resumed."]
+    assert notes_of(found) == [small, "The run was interrupted and resumed."]
 
 
 def test_a_bad_image_loses_nothing(folder, tmp_path):
@@ -118,7 +123,7 @@ def test_without_progress_it_begins_and_says_so(folder, whole, tmp_path):
     with pytest.warns(UserWarning, match="no progress in .*: starting from the beginning"):
         found = probe(folder, tmp_path, resume=True)
     assert_equal(found, whole)
-    assert found.manifest["notes"] == []
+    assert notes_of(found) == []
     with pytest.raises(OptionError, match="needs progress_in"):
         mimprobe.probe({"m": network()}, folder, transform=prepare, resume=True)
 
@@ -225,7 +230,7 @@ def test_memory_too_small_for_one_image(folder):
         halved = mimprobe.probe({"m": network(3)}, folder, **settings | {"batch_size": 6})
     assert len(told) == 1
     plain = mimprobe.probe({"m": network()}, folder, **settings)
-    assert len(halved.manifest["notes"]) == 1
+    assert len(notes_of(halved)) == 1
     assert halved.manifest["batch_size"] == 6
     for name, table in plain.items():
         values = halved[name]["value"].to_numpy(float)

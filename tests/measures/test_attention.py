@@ -63,7 +63,10 @@ def slow_entropy(rows):
 def slow_kl(rows, others):
     return mean(
         [
-            sum(a * (log(a) - log(b)) for a, b in zip(row, other, strict=True))
+            sum(
+                a / sum(row) * (log(a) - log(b) - math.log(sum(row) / sum(other)))
+                for a, b in zip(row, other, strict=True)
+            )
             for row, other in zip(rows, others, strict=True)
             if any(row) and any(other)
         ]

@@ -99,7 +99,7 @@ def test_the_page_is_well_formed_and_self_contained(written):
     assert page.open == []
     assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object", "base"}
     sources = page.attributes("src")
-    assert len(sources) == len(list((written.parent / "figures").glob("*.png"))) == 18
+    assert len(sources) == len(list((written.parent / "figures").glob("*.png"))) == 19
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     style = written.read_text().split("<style>")[1].split("</style>")[0]
     assert "url(" not in style
@@ -123,7 +123,7 @@ def test_every_file_is_listed_in_the_manifest(written):
     files = json.loads(manifest_of(written))["files"]
     assert sorted([*files, "manifest.json"]) == sorted(contents(written.parent))
     figures = [name for name in files if name.startswith("figures/")]
-    assert len(figures) == 2 * 18
+    assert len(figures) == 2 * 19
     assert {Path(name).suffix for name in figures} == {".png", ".pdf"}
 
 
@@ -227,7 +227,7 @@ def test_plain_pages_without_attention_or_with_few_images(tmp_path, monkeypatch)
     assert "they need at least two images" not in blind
     few = write_report(make_result(SPECS, images=1), tmp_path / "few").read_text()
     assert "on this one image;" in few
-    assert few.count("undecided</span>") == 6  # 1 pair, 2 models, 1 pair, 2 pairs
+    assert few.count("undecided</span>") == 4  # 1 pair, 2 models, 1 pair; CKA needs 4 images
     assert "One image has a value, and a verdict needs at least 16" in few
     assert "cka.csv" not in few
     nothing = make_result(SPECS[:1])
@@ -325,3 +325,17 @@ def test_a_page_never_stands_beside_figures_of_another_time(tmp_path, monkeypatc
         write_report(result, tmp_path, overwrite=True)
     left = set(contents(tmp_path))
     assert left == {*(f"{name}.csv" for name in result), "manifest.json", "per_image.npz"}
+
+
+def test_without_the_table_of_any_claim_none_is_told(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    whole = make_result(SPECS[:2])
+    some = replace(whole, tables={"head_kl": whole["head_kl"]})
+    page = write_report(some, tmp_path / "some").read_text()
+    assert "MIM layers resemble each other: the table cka was not measured." in page
+    assert (tmp_path / "some" / "claims.csv").is_file()
+    none = replace(whole, tables={"prefix_mass": whole["prefix_mass"]})
+    assert "Claims of Xie" not in (page := write_report(none, tmp_path / "none").read_text())
+    assert "claims.csv" not in page
+    assert "differences.csv" not in page
+    assert not list((tmp_path / "none").glob("[cd]*.csv"))

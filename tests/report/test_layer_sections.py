@@ -48,7 +48,7 @@ def test_curves_are_drawn_and_not_listed():
 def test_intervals_say_where_they_come_from():
     assert "by jackknife over groups of images" in interval_of(TABLES["effective_rank"])
     assert interval_of(TABLES["mutual_neighbours"]).startswith(
-        "standard errors over images, in the CSV file; the widest 95 % interval of a cell is its"
+        "standard errors over images, in the CSV file; the widest 95 % interval: shared nearest"
     )
     assert "bands are the mean over images" in interval_of(TABLES["token_similarity"])
     assert remarks_of("token_similarity", RESULT) == []

@@ -56,6 +56,37 @@ def test_missing_intervals_have_a_reason():
     assert dict(facts_of("head_kl", blind))["Images"] == "none"
 
 
+def test_the_widest_interval_is_told_of_every_metric():
+    told = interval_of(RESULT["attention_entropy"])
+    (dots,) = [part for part in told.split("; ") if part.startswith("the widest")]
+    table = RESULT["attention_entropy"]
+    widest = 1.96 * table.groupby("metric")["se"].max()
+    sign = "\N{PLUS-MINUS SIGN}"
+    assert dots == (
+        f"the widest 95 % interval of a dot: attention entropy {sign} "
+        f"{widest['attention_entropy']:.2g} nats, normalised entropy {sign} "
+        f"{widest['attention_entropy_normalised']:.2g}"
+    )
+    for name in ("cka", "head_pairs", "attention_profile"):
+        assert "the widest 95 % interval: " in interval_of(RESULT[name])
+
+
+def test_masses_that_windows_hardly_add_have_no_interval():
+    table = make_result([Spec("vit", **SMALL), MIXED[5]], images=4)["prefix_mass"].copy()
+    mass = table["metric"] == "padding_mass"
+    table.loc[mass, "value"] = 1e-6
+    assert "padding" not in interval_of(table)
+    table.loc[mass, "value"] = 0.01
+    assert "padding" in interval_of(table)
+
+
+def test_prefix_policy_is_not_told_of_the_mass_on_prefix_tokens():
+    described = {name: {"prefix": "renormalise"} for name in ("prefix_mass", "head_kl")}
+    result = replace(RESULT, manifest={"analyzers": described})
+    assert "Prefix tokens" not in dict(facts_of("prefix_mass", result))
+    assert "Prefix tokens" in dict(facts_of("head_kl", result))
+
+
 def test_images_that_a_value_rests_on():
     table = RESULT["head_kl"].copy()
     table.loc[0, "n"] = 1234

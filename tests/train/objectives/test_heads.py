@@ -59,9 +59,9 @@ def test_inverse_swin_has_the_blocks_of_swin_in_reverse(base, depths, name):
         body = InverseSwin(7, (7, 7), 32, until=1, base=base, depths=depths, head_width=32)
     stages = [layer.stage for layer in body.layers if hasattr(layer, "stage")]
     for stage, mirrored in zip(stages, reversed(swin.layers), strict=True):
-        assert [
-            (key, value.shape) for key, value in stage.blocks.state_dict().items()
-        ] == [(key, value.shape) for key, value in mirrored.blocks.state_dict().items()]
+        assert [(key, value.shape) for key, value in stage.blocks.state_dict().items()] == [
+            (key, value.shape) for key, value in mirrored.blocks.state_dict().items()
+        ]
     assert (body.width, body.grid, body.stride) == (base, (56, 56), 4)
 
 
