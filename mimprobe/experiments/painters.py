@@ -46,7 +46,9 @@ class OwnPainter(Painter):
         super().__init__()
         known = {entry.name for entry in dataclasses.fields(TrainConfig)}
         said = {k: v for k, v in file.metadata["training"].items() if k in known}
-        config = TrainConfig(**{**said, "input_size": size[0], "device": "cpu"})
+        config = TrainConfig(**{**said, "device": "cpu"})
+        if size[0] != config.input_size:
+            config = dataclasses.replace(config, input_size=size[0])
         self.mask_patch, self.mask_ratio = config.mask_patch, config.mask_ratio
         self.objective = SimMIM(config, [])
         rest = {k: v for k, v in file.tensors.items() if not k.startswith("encoder.")}

@@ -11,9 +11,10 @@ from zoo.sources.plain_vit import State, affine, blocks, normalised, patch_token
 
 
 def shuffled(features: Tensor, state: State, stride: int) -> Tensor:
-    """SimMIM's decoder on (batch, row, column, channel): channel c * s * s + y * s + x is a pixel's.
+    """SimMIM's decoder on (batch, row, column, channel).
 
-    One pixel after the other, so that no library decides the order.
+    Channel c * s * s + y * s + x is colour c of pixel y, x of a patch of s x s. One pixel after the
+    other, so that no library decides the order.
     """
     weight = state["decoder.0.weight"].flatten(1)
     values = features @ weight.T + state["decoder.0.bias"]

@@ -64,7 +64,7 @@ def test_simmim_swin_paints_as_the_paper_says(tmp_path):
 
 @pytest.mark.parametrize(("name", "norm_pix"), [("visualize", False), ("pretrain_full", True)])
 def test_mae_paints_as_the_paper_says(tmp_path, name, norm_pix):
-    """The name of the file tells what it predicts; each image may hide another number of patches."""
+    """The name of the file tells what it predicts; images may hide different numbers of patches."""
     state, loaded = made(tmp_path / f"mae_{name}.pth", MAE)
     painter = painter_of(loaded)
     assert isinstance(painter, MAEPainter)

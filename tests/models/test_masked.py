@@ -44,7 +44,7 @@ def test_hidden_pixels_cannot_be_seen_and_visible_ones_can(network):
             found, masked_features(network, torch.where(hidden, 9.0, x), mask, token)
         )
         changed = masked_features(network, torch.where(hidden, x, x + 1), mask, token)
-        other = masked_features(network, x, mask, token + 1)
+        other = masked_features(network, x, mask, -token)
     assert not torch.allclose(found, changed)
     assert not torch.allclose(found, other)
     assert not network.patch_embed._forward_hooks
