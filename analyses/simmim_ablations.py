@@ -7,7 +7,7 @@ Claim: a linear head is no worse than heavier ones, and raw pixels are no worse 
 Command: python analyses/simmim_ablations.py DATA RUNS --threads 1, with DATA/train and DATA/val in
     class folders; here 40 classes of Tiny ImageNet, 64 x 64. `--only masks,heads` runs a part.
 Time: estimated, from single runs on one free core: a quarter of a second for a step, about five
-    with the inverse Swin-B, and ten seconds for the read-out of each of the 17 runs: 30 to 40
+    with the inverse Swin-B, and ten seconds for the read-out of each of the 20 runs: 30 to 40
     minutes in all.
 Expected: the whole grid has not been run at this size, so no numbers are promised. Chance is 2.5 %;
     differences of less than 0.02 are within the interval of 2,000 validation images.
