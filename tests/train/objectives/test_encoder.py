@@ -17,9 +17,7 @@ from mimprobe.zoo.load import load_model
 )
 def test_parameters_of_the_originals_with_their_heads(make_config, arch, size, millions):
     with torch.device("meta"):
-        model = SimMIM(
-            make_config(arch=arch, arch_args={}, input_size=size, mask_patch=32), []
-        )
+        model = SimMIM(make_config(arch=arch, arch_args={}, input_size=size, mask_patch=32), [])
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
 
 
