@@ -38,11 +38,9 @@ def test_a_target_coarser_than_the_features_gets_their_mean():
 
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("scale", [1, 2, 4, 8, 16, 32])
-@pytest.mark.parametrize(("stride", "grid"), [(32, (2, 1)), (16, (4, 2)), (8, (8, 4))])
+@pytest.mark.parametrize(("stride", "grid"), [(32, (2, 1)), (16, (4, 2))])
 def test_every_head_gives_every_resolution(name, scale, stride, grid):
     outlet = Outlet(6, grid, stride, 5, scale)
-    if any(side * stride % scale for side in grid):
-        pytest.skip("a pixel of the target beyond the input")
     with torch.device("meta"):
         predicted = HEADS[name](outlet)(torch.zeros(2, 6, *grid))
     assert predicted.shape == (2, 5, grid[0] * stride // scale, grid[1] * stride // scale)

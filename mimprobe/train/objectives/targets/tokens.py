@@ -25,7 +25,7 @@ class Tokens(nn.Module):
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        """Import the function and try it on two black images.
+        """Import the function and try it on two grey images.
 
         Raises:
             OptionError: it cannot be imported or called, or what it gives are no such tokens.

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mimprobe.data.images import open_images
 from mimprobe.errors import OptionError, OutputError
+from mimprobe.train.objectives.targets import clusters
 from mimprobe.train.objectives.targets.clusters import FILE, Clusters
 from mimprobe.train.objectives.targets.colours import colours_of, normalised
 from mimprobe.train.objectives.targets.palette import colour_clusters
@@ -35,13 +36,14 @@ def test_centres_are_the_colours_of_the_images(flags):
     assert np.array_equal(centres, colour_clusters(flags, clusters=4, seed=0))
 
 
-def test_a_run_stores_its_centres_and_finds_them_again(flags, make_config, tmp_path):
+def test_a_run_stores_its_centres_and_finds_them_again(flags, make_config, tmp_path, monkeypatch):
     config = make_config(target="clusters", clusters=4)
     first, second = Clusters(config), Clusters(config)
     first.learn(flags, tmp_path)
     stored = json.loads((tmp_path / FILE).read_text())["centres"]
     assert np.array_equal(np.float32(stored), first.centres.numpy())
-    second.learn("not looked at", tmp_path)
+    monkeypatch.setattr(clusters, "colour_clusters", None)  # nothing is fitted again
+    second.learn(flags, tmp_path)
     assert torch.equal(first.centres, second.centres)
     for damaged in ("{", "[]", '{"centres": [[1, 2, 3]]}'):
         (tmp_path / FILE).write_text(damaged)
