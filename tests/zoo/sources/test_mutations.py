@@ -111,7 +111,10 @@ def add(state, draw):
              "backbone.norm.weight", "rel_pos_bias.relative_position_index", "q_bias", " ",
              "layers.5.downsample.norm.bias", "new\nline", "encoder.rel_pos_bias.x")  # fmt: skip
     name = draw(st.sampled_from([name for name in names if name not in state]))
-    shape = draw(st.sampled_from([(), (1,), (12,), (5, 12), (1, 10, 12)]))
+    shapes = [(), (1,), (12,), (5, 12), (1, 10, 12)]
+    if name == "pos_embed":  # with its right shape this is no fault, but another network's file
+        shapes.pop()
+    shape = draw(st.sampled_from(shapes))
     state[name] = torch.ones(shape)
 
 
