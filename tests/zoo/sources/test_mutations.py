@@ -111,7 +111,10 @@ def add(state, draw):
              "backbone.norm.weight", "rel_pos_bias.relative_position_index", "q_bias", " ",
              "layers.5.downsample.norm.bias", "new\nline", "encoder.rel_pos_bias.x")  # fmt: skip
     name = draw(st.sampled_from([name for name in names if name not in state]))
-    shape = draw(st.sampled_from([(), (1,), (12,), (5, 12), (1, 10, 12)]))
+    shapes = [(), (1,), (12,), (5, 12), (1, 10, 12)]
+    if name == "pos_embed":  # with its right shape this is no fault, but another network's file
+        shapes.pop()
+    shape = draw(st.sampled_from(shapes))
     state[name] = torch.ones(shape)
 
 
@@ -152,7 +155,8 @@ def test_one_fault_in_the_tensors(good, name, data):
         return
     if fault is retype and "float8" in str(state[changed].dtype) and changed not in base.dropped:
         return
-    torch.testing.assert_close(base.run(loaded), base.output, rtol=0, atol=0)
+    # Not bit for bit: products round by where a tensor happens to lie in memory.
+    torch.testing.assert_close(base.run(loaded), base.output, rtol=0, atol=1e-6)
 
 
 WEIGHT, TABLE = "encoder.blocks.0.mlp.fc1.weight", "attn.relative_position_bias_table"
