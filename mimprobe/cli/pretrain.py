@@ -30,6 +30,7 @@ def training(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             command = click.option(
                 "--" + field.name.replace("_", "-"),
                 default=field.default, type=type(field.default), show_default=True,
+                is_flag=isinstance(field.default, bool),
                 help=_sentence(helps[field.name]),
             )(command)  # fmt: skip
         for option in (

@@ -77,10 +77,10 @@ def test_a_run_that_died_after_any_step_goes_on_bit_for_bit(
     config = make_config(checkpoint_minutes=0.0)
     save = checkpoint.save_checkpoint
 
-    def save_until(directory, step, model, optimizer):
-        if step <= stop:
-            save(directory, step, model, optimizer)
-        elif step == stop + 2:
+    def save_until(directory, state):
+        if state["step"] <= stop:
+            save(directory, state)
+        elif state["step"] == stop + 2:
             raise RuntimeError("killed")
 
     monkeypatch.setattr(checkpoint, "save_checkpoint", save_until)
