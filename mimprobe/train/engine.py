@@ -27,10 +27,7 @@ from mimprobe.train.parallel import (
 )
 from mimprobe.train.precision import Precision
 from mimprobe.train.schedule import learning_rate, parameter_groups
-
-Part = Sequence[Tensor]
-"""Images and what the objective adds to them: a part of the batch of one process."""
-
+from mimprobe.train.shares import Part
 
 class Taken(NamedTuple):
     """A step.

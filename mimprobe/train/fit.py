@@ -1,7 +1,7 @@
 """The training loop, top to bottom: images in, weights out.
 
 What belongs here: the order of things in a run. What does not: a step (`engine`), batches
-(`feeding`), files (`checkpoint`, `log`), ends (`stopping`), randomness (`samples`), losses
+(`feed`, `shares`), files (`checkpoint`, `log`), ends (`stopping`), randomness (`samples`), losses
 (`objectives`).
 """
 
@@ -20,11 +20,12 @@ from mimprobe.progress import Progress
 from mimprobe.train import checkpoint
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.engine import Engine
-from mimprobe.train.feeding import Feed
+from mimprobe.train.feed import Feed
 from mimprobe.train.log import RunLog, mean_loss
 from mimprobe.train.objectives import OBJECTIVES
 from mimprobe.train.samples import TrainSamples, steps_per_epoch
 from mimprobe.train.saving import Saver
+from mimprobe.train.shares import Part, Shares
 from mimprobe.train.stopping import StopRequest, divergence
 
 
@@ -69,19 +70,22 @@ def _pretrain(
     device = group.device(config.device)
     torch.manual_seed(config.seed)
     model = OBJECTIVES[config.objective](config, classes)
-    feed = Feed(TrainSamples(image_set, labels, config, model.sample), config, group, device)
+    feed = Feed(TrainSamples(image_set, labels, config, model.sample), config, device)
+    shares = Shares(len(image_set), config, group)
     engine = Engine(model, config, group, device, per_epoch)
     shown = {"sha256": image_set.sha256, "images": len(image_set), "classes": classes}
     group.share(lambda: checkpoint.start_run(directory, config, shown, resume=resume))
     saver = Saver(directory, engine, group, config.checkpoint_minutes)
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # which resuming changes
-        _train(engine, feed, saver, image_set.ids)
+        _train(engine, shares, feed, saver, image_set.ids)
     facts = {"images": len(image_set), "images_sha256": image_set.sha256}
     return _export(engine, directory, facts, classes)
 
 
-def _train(engine: Engine, feed: Feed, saver: Saver, ids: Sequence[str]) -> None:
+def _train(
+    engine: Engine, shares: Shares, feed: Feed, saver: Saver, ids: Sequence[str]
+) -> None:
     """Take every step that the run still lacks."""
     config, group, per_epoch = engine.config, engine.group, engine.per_epoch
     step, total = saver.resume(), config.epochs * per_epoch
@@ -90,17 +94,15 @@ def _train(engine: Engine, feed: Feed, saver: Saver, ids: Sequence[str]) -> None
     with StopRequest() as stop, RunLog(saver.directory, step, written=group.first) as log, bar:
         bar.advance(step * config.batch_size)
         while step < total:
-            for parts in feed.from_step(step):
+            for parts in shares.batches(feed, step):
                 taken = engine.take_step(parts, step)
                 if not taken.good:
-                    mine = [
-                        ids[feed.numbers(step)[place]] for place in engine.offenders(parts, step)
-                    ]
-                    names = [name for some in group.all_of(mine) for name in some]
+                    names = _offenders(engine, shares, parts, step, ids)
                     raise divergence(taken, step + 1, saver.step, names, config.batch_size)
                 step += 1
-                log.add(step, (step - 1) // per_epoch, taken)
-                bar.advance(config.batch_size, f"loss {taken.loss:.4f}, {feed.waiting:.0%} waiting")
+                log.add(step, (step - 1) // per_epoch, taken, feed.waiting)
+                told = f"loss {taken.loss:.4f}, waiting for data {feed.waiting:.0%} of the time"
+                bar.advance(config.batch_size, told)
                 stopping, due = group.any_of(stop.made, saver.is_due)
                 if stopping or due:
                     saver.save(step)
@@ -109,7 +111,17 @@ def _train(engine: Engine, feed: Feed, saver: Saver, ids: Sequence[str]) -> None
                         f"stopped by SIGTERM after step {step} of {total}; the run is saved in "
                         f"{saver.directory}, go on with --resume"
                     )
-            saver.save(step)
+            if saver.step < step:
+                saver.save(step)
+
+
+def _offenders(
+    engine: Engine, shares: Shares, parts: Sequence[Part], step: int, ids: Sequence[str]
+) -> list[str]:
+    """Name the images of all processes whose own loss or gradient is no number."""
+    numbers = shares.numbers(step)
+    mine = [ids[numbers[place]] for place in engine.offenders(parts, step)]
+    return [name for names in engine.group.all_of(mine) for name in names]
 
 
 def _export(

@@ -38,7 +38,7 @@ class RunLog:
         if self.file is not None:
             self.file.close()
 
-    def add(self, step: int, epoch: int, taken: Taken) -> None:
+    def add(self, step: int, epoch: int, taken: Taken, waiting: float) -> None:
         """Append one line; floats are written in full, so that a resumed log can be compared.
 
         A gradient too large for float16, whose step is left out, has no norm.
@@ -49,6 +49,7 @@ class RunLog:
             "loss": taken.loss,
             "learning_rate": taken.rate,
             "gradient_norm": taken.norm if math.isfinite(taken.norm) else None,
+            "waiting": round(waiting, 4),
             "time": round(time.time(), 3),
         }
         if self.file is not None:
