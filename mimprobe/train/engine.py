@@ -29,6 +29,7 @@ from mimprobe.train.precision import Precision
 from mimprobe.train.schedule import learning_rate, parameter_groups
 from mimprobe.train.shares import Part
 
+
 class Taken(NamedTuple):
     """A step.
 

@@ -83,9 +83,7 @@ def _pretrain(
     return _export(engine, directory, facts, classes)
 
 
-def _train(
-    engine: Engine, shares: Shares, feed: Feed, saver: Saver, ids: Sequence[str]
-) -> None:
+def _train(engine: Engine, shares: Shares, feed: Feed, saver: Saver, ids: Sequence[str]) -> None:
     """Take every step that the run still lacks."""
     config, group, per_epoch = engine.config, engine.group, engine.per_epoch
     step, total = saver.resume(), config.epochs * per_epoch

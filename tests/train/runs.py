@@ -33,8 +33,8 @@ def losses(folder):
 def run_together(processes, *arguments):
     """Run a training in so many processes and give what became of them."""
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", processes, "--master-port",
-        "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *START[1:], *arguments,
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+        processes, *START[1:], *arguments,
     ]  # fmt: skip
     return subprocess.run(
         [*map(str, command)], env=ONE_THREAD, capture_output=True, text=True, check=False,

@@ -23,7 +23,10 @@ def test_linear_scaling(make_config):
         ({"clip_norm": 0.0}, "clip_norm must be above 0, not 0.0"),
         ({"drop_path": 2.0}, "drop_path must be at least 0 and below 1, not 2.0"),
         ({"arch_args": {"img_size": 64}}, "img_size is not an arch_arg here"),
-        ({"schedule": "linear"}, "schedule 'linear' is not one of cosine, cosine-after-warmup, step"),
+        (
+            {"schedule": "linear"},
+            "schedule 'linear' is not one of cosine, cosine-after-warmup, step",
+        ),
         ({"parallel": "horovod"}, "parallel 'horovod' is not one of ddp, fsdp"),
         ({"precision": "float16", "parallel": "fsdp"}, "fsdp takes no float16; choose"),
         ({"accumulate": 3}, "a batch of 8 does not divide into 3 parts; choose a multiple"),

@@ -205,9 +205,7 @@ def test_compiled_networks_have_the_same_losses(photos, make_config, tmp_path):
     settings = {"drop_path": 0.0}
     pretrain(photos, tmp_path / "plain", make_config(**settings))
     config = json.dumps(asdict(make_config(**settings, compile=True)))
-    subprocess.run(
-        [*START, str(photos), str(tmp_path / "run"), config], env=ONE_THREAD, check=True
-    )
+    subprocess.run([*START, str(photos), str(tmp_path / "run"), config], env=ONE_THREAD, check=True)
     np.testing.assert_allclose(
         losses(tmp_path / "run"), losses(tmp_path / "plain"), rtol=0, atol=1e-4
     )

@@ -58,7 +58,9 @@ def test_two_processes_have_the_losses_of_one(case, kind, alone, photos, make_co
     assert len(losses(one)) == 30
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(one), rtol=0, atol=tolerance)
     for name in ("learning_rate", "gradient_norm"):
-        found, expected = ([line[name] for line in read_log(run)] for run in (tmp_path / "two", one))
+        found, expected = (
+            [line[name] for line in read_log(run)] for run in (tmp_path / "two", one)
+        )
         np.testing.assert_allclose(found, expected, rtol=100 * tolerance)
     mine, theirs = (torch.load(run / "checkpoint.pt") for run in (tmp_path / "two", one))
     assert mine["processes"] == 2
