@@ -69,7 +69,7 @@ def spread(
     for parameter in unused:
         parameter.requires_grad = False
     places = [device] if device.type == "cuda" else None
-    network = DistributedDataParallel(parts, device_ids=places, broadcast_buffers=False)
+    network = DistributedDataParallel(parts, device_ids=places)
     for parameter in unused:
         parameter.requires_grad = True
     return network

@@ -70,10 +70,17 @@ class SimMIM(nn.Module):
         predicted: Images = self.head(patches.transpose(1, 2).unflatten(2, (rows, columns)))
         return predicted
 
-    def forward(self, images: Images, mask: PatchMask) -> Float[Tensor, ""]:
-        """Give `sum(|x - x'| M) / (sum(M) + 1e-5) / 3`, with M one on masked pixels."""
+    def loss_parts(
+        self, images: Images, mask: PatchMask
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Give `sum(|x - x'| M)` and `3 sum(M)`, with M one on masked pixels: both add up."""
         predicted = self.reconstruct(images, mask)
         pixels = mask.repeat_interleave(self.stride, 1).repeat_interleave(self.stride, 2)
         weight = pixels.unsqueeze(1).to(images.dtype)
         error = (images - predicted.to(images.dtype)).abs()
-        return (error * weight).sum() / (weight.sum() + 1e-5) / 3
+        return (error * weight).sum(), 3 * weight.sum()
+
+    def forward(self, images: Images, mask: PatchMask) -> Float[Tensor, ""]:
+        """Give `sum(|x - x'| M) / (sum(M) + 1e-5) / 3`, with M one on masked pixels."""
+        total, count = self.loss_parts(images, mask)
+        return total / (count + 3e-5)
