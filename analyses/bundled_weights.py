@@ -50,7 +50,10 @@ def config_of(objective: str) -> TrainConfig:
         epochs=12,
         batch_size=64,
         base_learning_rate=8e-3,  # at batch 512: a peak of 1e-3 here
+        min_learning_rate=8e-5,
+        warmup_learning_rate=8e-6,
         warmup_epochs=1.0,
+        schedule="cosine-after-warmup",
         mask_patch=16,
         mask_ratio=0.6,
         export_precision="float16",

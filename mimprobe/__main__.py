@@ -1,6 +1,6 @@
 """The `mimprobe` command: run it, and turn what went wrong into one clear line.
 
-Exit codes: 0 done, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 2 bad input, 130 interrupted, 143 stopped by SIGTERM.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import TextIO
 import click
 
 from mimprobe.cli import group
-from mimprobe.errors import ElsewhereError, MimprobeError
+from mimprobe.errors import ElsewhereError, MimprobeError, StoppedError
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
         status = _fail(told, error.exit_code) if _speaks() else error.exit_code
     except ElsewhereError as error:
         status = error.status  # the process that failed has said why
+    except StoppedError as error:
+        status = _fail(str(error), error.status)
     except MimprobeError as error:
         status = _fail(str(error), 2)
     except (KeyboardInterrupt, click.Abort) as error:

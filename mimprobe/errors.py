@@ -10,6 +10,7 @@
     ├── NonFiniteError       NaN or infinity where a number was expected
     ├── DeviceMemoryError    a device too small for a single image
     ├── ElsewhereError       another process of the same run failed, and says why
+    ├── StoppedError         a training run that was asked to stop, and is saved
     ├── OutputError          a result that would overwrite another, or cannot be read back
     └── OptionError          an argument outside its range
         └── NothingVisibleError  a mask that hides the whole image
@@ -83,6 +84,12 @@ class ElsewhereError(MimprobeError):
         """State what is known of the failure."""
         super().__init__(message)
         self.status = status
+
+
+class StoppedError(MimprobeError):
+    """A training run that was asked to stop, and is saved; `status` is what a shell expects."""
+
+    status = 143
 
 
 class OutputError(MimprobeError):

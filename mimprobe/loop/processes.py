@@ -3,9 +3,10 @@
 What belongs here: who takes part, and what the processes tell each other. What does not: which
 images each takes (`run`), and what they measured (`tally`).
 
-Accumulators live on the CPU, so all that is exchanged goes over gloo: in a group of NCCL a second
-one is made for it. Waiting is done by asking the group's store again and again, never inside a
-collective operation: a process that fails says so there, and the others leave instead of hanging.
+Accumulators live on the CPU, so what is exchanged goes over gloo: in a group of NCCL a second one
+is made for it. Waiting is done by asking the group's store again and again, not inside a collective
+operation: a process that fails says so there, and the others leave instead of hanging. Training
+alone waits inside such operations, of which each step has several (`total`).
 """
 
 import atexit
@@ -20,8 +21,9 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from mimprobe.errors import ElsewhereError, MimprobeError, OptionError
+from mimprobe.errors import ElsewhereError, MimprobeError, OptionError, StoppedError
 from mimprobe.models.device import resolve_device
 from mimprobe.stream import State
 
@@ -70,6 +72,18 @@ class Processes:
     def share(self, make: Callable[[], T]) -> T:
         """Let the first process make something, and give it to all."""
         return make()
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum a tensor over the processes; it stays on its device."""
+        return values
+
+    def any_of(self, *wishes: bool) -> list[bool]:
+        """Tell of each wish whether some process has it."""
+        return (self.total(torch.tensor(wishes, dtype=torch.float32)) > 0).tolist()
+
+    def all_of(self, thing: T) -> list[T]:
+        """Give what each process has, in their order, to all."""
+        return [thing]
 
 
 class ProcessGroup(Processes):
@@ -145,6 +159,20 @@ class ProcessGroup(Processes):
         shared: T = made[0]
         return shared
 
+    def total(self, values: Tensor) -> Tensor:
+        """Sum a tensor over the processes; it stays on its device."""
+        summed = values.clone()
+        group = None if values.is_cuda else self._group
+        self._ask(lambda: dist.all_reduce(summed, group=group))
+        return summed
+
+    def all_of(self, thing: T) -> list[T]:
+        """Give what each process has, in their order, to all."""
+        self.meet()
+        things: list[Any] = [None] * self.size
+        dist.all_gather_object(things, thing, group=self._group)
+        return things
+
     def _ask(self, question: Callable[[], T]) -> T:
         """Use the network between the processes."""
         try:
@@ -202,6 +230,8 @@ def _status(error: BaseException) -> int:
     """Give the exit status that the command line has for an error."""
     if isinstance(error, KeyboardInterrupt):
         return 130
+    if isinstance(error, StoppedError):
+        return error.status
     return 2 if isinstance(error, MimprobeError | OSError | MemoryError) else 1
 
 
@@ -221,7 +251,7 @@ def processes() -> Iterator[Processes]:
         return
     if not dist.is_initialized() and all(os.environ.get(name) for name in ENVIRONMENT):
         # To be used again: torchrun's store does not let a second group begin.
-        dist.init_process_group("gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if _has_nccl() else "gloo")
         atexit.register(_leave)
     group = ProcessGroup() if dist.is_initialized() else Processes()
     token = _open.set(group)
@@ -237,6 +267,10 @@ def processes() -> Iterator[Processes]:
             group.part()
     finally:
         _open.reset(token)
+
+
+def _has_nccl() -> bool:
+    return torch.cuda.is_available() and dist.is_nccl_available()
 
 
 def _leave() -> None:

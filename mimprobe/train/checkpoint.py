@@ -1,30 +1,34 @@
-"""The files of a run: config, log, checkpoint, and the weights that come out.
+"""The files of a run: config, log, checkpoints, and the weights that come out.
 
-    config.json          the `TrainConfig`
-    images.json          what tells its images from others
-    log.jsonl            one line for each optimiser step
-    checkpoint.pt        model, optimiser and step; replaced atomically
-    model.safetensors    the result, with its metadata; written once, at the end
+    config.json               the `TrainConfig`
+    images.json               what tells its images from others
+    log.jsonl                 one line for each optimiser step (`log`)
+    checkpoint.pt             model, optimiser, scaler, average and step; replaced atomically
+    checkpoint-previous.pt    the one before, for the case that the newest is damaged
+    model.safetensors         the result, with its metadata; written once, at the end
 
 What belongs here: reading and writing them. What does not: deciding when.
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor
 
 from mimprobe.errors import CheckpointError, OutputError
 from mimprobe.tables import write_atomically, write_text
 from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig, changed_fields
 from mimprobe.train.objectives.encoder import architecture
 
-CONFIG, IMAGES, LOG = "config.json", "images.json", "log.jsonl"
-CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
+CONFIG, IMAGES, WEIGHTS = "config.json", "images.json", "model.safetensors"
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
+NEXT = "checkpoint-next.pt"
+"""A whole checkpoint on its way to becoming the newest."""
 
 
 def start_run(
@@ -53,7 +57,7 @@ def start_run(
             f"{directory} already holds a run; pass --resume to go on with it, or name another "
             "folder"
         )
-    for left_over in directory.glob(f".{CHECKPOINT}.*"):  # by a process that was killed
+    for left_over in directory.glob(".checkpoint*.pt.*"):  # by a process that was killed
         left_over.unlink(missing_ok=True)
     try:
         changed = changed_fields(stored.read_text(encoding="utf-8"), config)
@@ -74,58 +78,70 @@ def start_run(
         )
 
 
-def save_checkpoint(
-    directory: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    """Replace the run's checkpoint by the present state."""
-    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    write_atomically(directory / CHECKPOINT, lambda file: torch.save(state, file))
+def save_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint and keep the one before; at every moment a whole one is there.
+
+    Raises:
+        OutputError: it cannot be written, such as on a full disk; nothing that was there is lost.
+    """
+    newest = directory / CHECKPOINT
+    try:
+        write_atomically(directory / NEXT, lambda file: torch.save(dict(state), file))
+        if newest.is_file():
+            newest.replace(directory / PREVIOUS)
+        (directory / NEXT).replace(newest)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer makes a RuntimeError of some
+        raise OutputError(
+            f"{newest} cannot be written at step {state['step']} ({_reason(error)}); the "
+            "checkpoint before it is kept: make room, and go on with --resume"
+        ) from error
 
 
-def load_checkpoint(
-    directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> int:
-    """Put model and optimiser back and return the steps taken; 0 where there is no checkpoint.
+def newest(directory: Path) -> str | None:
+    """Name the newest checkpoint that can be read; a damaged one is put aside with a warning.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all of them are damaged.
+    """
+    damaged: list[tuple[Path, CheckpointError]] = []
+    for path in (directory / name for name in (NEXT, CHECKPOINT, PREVIOUS)):
+        if not path.is_file():
+            continue
+        try:
+            step = int(read_checkpoint(path)["step"])
+        except CheckpointError as error:
+            damaged.append((path, error))
+            continue
+        for bad, why in damaged:
+            # Out of the way, so that it does not take the place of the good one before it.
+            bad.replace(bad.with_suffix(".damaged"))
+            warnings.warn(
+                f"{why}; it is put aside as {bad.stem}.damaged and the run goes on from step "
+                f"{step}",
+                stacklevel=2,
+            )
+        return path.name
+    if damaged:
+        raise CheckpointError(f"{damaged[0][1]}; delete it to start the run again")
+    return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
 
     Raises:
         CheckpointError: the file is damaged.
     """
-    path = directory / CHECKPOINT
-    if not path.is_file():
-        return 0
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        int(state["step"])
     except Exception as error:  # whatever a damaged file may look like
-        raise CheckpointError(
-            f"{path} is damaged ({_first_line(error)}); delete it to start the run again"
-        ) from error
+        raise CheckpointError(f"{path} is damaged ({_first_line(error)})") from error
+    return state
 
 
-def cut_log(directory: Path, step: int) -> None:
-    """Drop the log's lines after `step`: they will be written again."""
-    path = directory / LOG
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            if entry["step"] > step:
-                break
-        except (ValueError, KeyError, TypeError):
-            break  # the line that was being written when the process died
-        kept.append(line + "\n")
-    write_text(path, "".join(kept))
-
-
-def mean_loss(directory: Path, *, last: int) -> float:
-    """Average the loss over the last logged steps."""
-    lines = (directory / LOG).read_text(encoding="utf-8").splitlines()[-last:]
-    losses: list[float] = [json.loads(line)["loss"] for line in lines]
-    return sum(losses) / max(1, len(losses))
+def _reason(error: OSError | RuntimeError) -> str:
+    return getattr(error, "strerror", None) or _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:
@@ -134,16 +150,17 @@ def _first_line(error: BaseException) -> str:
 
 def export_weights(
     path: Path, model: Any, config: TrainConfig, *, facts: Mapping[str, Any],
-    classes: Sequence[str],
+    classes: Sequence[str], weights: Mapping[str, Tensor] | None = None,
 ) -> None:  # fmt: skip
     """Write the trained weights with all that is needed to load and to judge them.
 
     The metadata is one JSON document under the key `mimprobe`, as `zoo.load` reads it.
+    `weights` are taken in place of the model's own.
     """
     dtype = getattr(torch, config.export_precision)
     tensors = {
         name: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in (weights or model.state_dict()).items()
     }
     name, arguments = architecture(config, model.encoder.num_classes)
     document = {

@@ -15,8 +15,8 @@ from mimprobe.errors import OptionError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-LARGEST_SEED = 2**40
-"""A step's own seed is a million times the run's, and must fit 64 bits."""
+LARGEST_SEED = 2**63
+"""PyTorch's generators take seeds of 64 bits."""
 
 BASE_BATCH = 512
 """Learning rates are stated for this batch and scaled linearly to the actual one."""
@@ -33,11 +33,15 @@ class TrainConfig:
         input_size: side of the square input in pixels, or its height.
         input_width: width of the input in pixels; 0 for a square.
         epochs: passes over the images.
-        batch_size: images for each optimiser step.
+        batch_size: images for each optimiser step, those of all processes together.
+        accumulate: parts into which each process cuts its batch, for networks that need memory.
         base_learning_rate: peak rate at batch 512, scaled linearly to `batch_size`.
-        min_learning_rate: where the cosine ends, not scaled.
-        warmup_learning_rate: where the linear warm-up starts, not scaled.
+        min_learning_rate: where the cosine ends, at batch 512, scaled likewise.
+        warmup_learning_rate: where the linear warm-up starts, at batch 512, scaled likewise.
         warmup_epochs: length of the warm-up; fractions are allowed.
+        schedule: `cosine`, which counts from the first step on, `cosine-after-warmup`, which counts
+            from the end of the warm-up, or `step`.
+        decay_epoch: from where the `step` schedule is ten times lower.
         weight_decay: AdamW's, on matrices only.
         clip_norm: largest norm of the gradient.
         drop_path: stochastic depth of the last block.
@@ -60,7 +64,14 @@ class TrainConfig:
         label_smoothing: of the cross-entropy (supervised).
         crop_scale: smallest share of the image's area that a random crop keeps.
         seed: of weights, order, crops, masks and drop path.
-        precision: `auto` is bfloat16 on CUDA and float32 elsewhere.
+        precision: `float32`, `bfloat16`, `float16` or `float64`; `auto` is bfloat16 on CUDA and
+            float32 elsewhere.
+        ema_decay: of an average of the weights over the steps, such as 0.9999; 0 keeps none.
+        export_average: write the average of the weights at the end, not the last ones.
+        parallel: with several processes, `ddp` keeps the network in each, `fsdp` shares it out.
+        checkpoint_activations: compute activations twice and keep few of them, to save memory.
+        compile: have PyTorch compile the network, which takes a minute and saves time after it.
+        channels_last: keep feature maps channel by channel, which helps convolutions on CUDA.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         workers: processes that decode images; 0 decodes in the training process.
         checkpoint_minutes: time between checkpoints; one is also written after every epoch.
@@ -81,10 +92,13 @@ class TrainConfig:
     input_width: int = 0
     epochs: int = 100
     batch_size: int = 64
+    accumulate: int = 1
     base_learning_rate: float = 2e-4
     min_learning_rate: float = 1e-5
     warmup_learning_rate: float = 1e-6
     warmup_epochs: float = 10.0
+    schedule: str = "cosine"
+    decay_epoch: int = 700
     weight_decay: float = 0.05
     clip_norm: float = 5.0
     drop_path: float = 0.0
@@ -105,6 +119,12 @@ class TrainConfig:
     crop_scale: float = 0.67
     seed: int = 0
     precision: str = "auto"
+    ema_decay: float = 0.0
+    export_average: bool = False
+    parallel: str = "ddp"
+    checkpoint_activations: bool = False
+    compile: bool = False
+    channels_last: bool = False
     device: str = "auto"
     workers: int = 0
     checkpoint_minutes: float = 5.0
@@ -118,7 +138,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         choices = {
             "objective": ("simmim", "supervised"),
-            "precision": ("auto", "float32", "bfloat16"),
+            "precision": ("auto", "float32", "bfloat16", "float16", "float64"),
+            "schedule": ("cosine", "cosine-after-warmup", "step"),
+            "parallel": ("ddp", "fsdp"),
             "export_precision": ("float32", "float16"),
         }
         for name, allowed in choices.items():
@@ -126,7 +148,14 @@ class TrainConfig:
                 raise OptionError(
                     f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
                 )
-        for name in ("input_size", "epochs", "batch_size", "mask_patch"):
+        for name in (
+            "input_size",
+            "epochs",
+            "batch_size",
+            "mask_patch",
+            "accumulate",
+            "decay_epoch",
+        ):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("workers", "seed", "warmup_epochs", "weight_decay", "min_learning_rate"):
@@ -135,7 +164,7 @@ class TrainConfig:
         for name in ("base_learning_rate", "clip_norm"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("drop_path", "label_smoothing"):
+        for name in ("drop_path", "label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(
                     f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
@@ -155,6 +184,17 @@ class TrainConfig:
                 f"probe_every must be at least 0, not {self.probe_every}, and probe_limit at least "
                 f"4 (images of a CKA), not {self.probe_limit}"
             )
+        if self.batch_size % self.accumulate:
+            raise OptionError(
+                f"a batch of {self.batch_size} does not divide into {self.accumulate} parts; "
+                "choose a multiple"
+            )
+        if self.export_average and not self.ema_decay:
+            raise OptionError("export_average needs an average; choose ema_decay, such as 0.9999")
+        if self.precision == "float16" and self.parallel == "fsdp":
+            raise OptionError("fsdp takes no float16; choose precision bfloat16")
+        if self.probe_every and self.parallel == "fsdp":
+            raise OptionError("probe_every needs the whole network in each process; choose ddp")
         if self.warmup_epochs > self.epochs:
             raise OptionError(
                 f"a warm-up of {self.warmup_epochs:g} epochs does not fit into {self.epochs} epochs"
@@ -168,7 +208,12 @@ class TrainConfig:
     @property
     def peak_learning_rate(self) -> float:
         """The base rate scaled linearly to the batch."""
-        return self.base_learning_rate * self.batch_size / BASE_BATCH
+        return self.base_learning_rate * self.batch_scale
+
+    @property
+    def batch_scale(self) -> float:
+        """Factor of all learning rates: the batch over the one for which they are stated."""
+        return self.batch_size / BASE_BATCH
 
     def to_json(self) -> str:
         """Give all fields as JSON, for the run's folder and the weights' metadata."""
@@ -218,10 +263,11 @@ def _check_prediction(config: TrainConfig) -> None:
 
 
 RUN_ONLY = (
-    "device", "workers", "checkpoint_minutes", "export_precision", "probe_every", "probe_images",
+    "device", "workers", "checkpoint_minutes", "export_precision", "export_average", "parallel",
+    "checkpoint_activations", "compile", "channels_last", "probe_every", "probe_images",
     "probe_limit", "probe_analyzers", "tensorboard",
 )  # fmt: skip
-"""Fields that may change between the start of a run and its resumption: they change no loss."""
+"""Fields that may change when a run is resumed: they change no loss beyond rounding."""
 
 
 def changed_fields(stored: str, config: TrainConfig) -> list[str]:

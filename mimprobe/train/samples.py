@@ -61,21 +61,36 @@ class TrainSamples(Dataset[tuple[Tensor, Tensor]]):
 
 
 class EpochOrder(Sampler[list[tuple[int, int]]]):
-    """Batches of `(epoch, index)` from a given step to the end of its epoch."""
+    """Parts of batches, as `(epoch, index)`, from a given step to the end of its epoch.
 
-    def __init__(self, n_images: int, config: TrainConfig, step: int) -> None:
+    A batch is cut among the processes, and the share of each into `accumulate` parts.
+    """
+
+    def __init__(
+        self, n_images: int, config: TrainConfig, step: int, rank: int = 0, processes: int = 1
+    ) -> None:
         """Take the place in the run from `step`, the optimiser steps already taken."""
         self.n_images, self.config = n_images, config
         self.epoch, self.skip = divmod(step, steps_per_epoch(n_images, config))
+        self.rank, self.processes = rank, processes
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        size = self.config.batch_size
+        part = self.config.batch_size // (self.processes * self.config.accumulate)
+        for numbers in self.shares():
+            for first in range(0, len(numbers), part):
+                yield [(self.epoch, index) for index in numbers[first : first + part]]
+
+    def shares(self) -> Iterator[list[int]]:
+        """Give the images of this process in each batch."""
+        size, share = self.config.batch_size, self.config.batch_size // self.processes
         order = np.random.default_rng((self.config.seed, self.epoch)).permutation(self.n_images)
         for first in range(self.skip * size, self.n_images - size + 1, size):
-            yield [(self.epoch, int(index)) for index in order[first : first + size]]
+            start = first + self.rank * share
+            yield order[start : start + share].tolist()
 
     def __len__(self) -> int:
-        return steps_per_epoch(self.n_images, self.config) - self.skip
+        steps = steps_per_epoch(self.n_images, self.config) - self.skip
+        return steps * self.config.accumulate
 
 
 def steps_per_epoch(n_images: int, config: TrainConfig) -> int:

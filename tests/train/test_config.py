@@ -14,7 +14,7 @@ def test_linear_scaling(make_config):
     ("changes", "told"),
     [
         ({"objective": "mae"}, "objective 'mae' is not one of simmim, supervised"),
-        ({"precision": "int8"}, "precision 'int8' is not one of auto, float32, bfloat16"),
+        ({"precision": "int8"}, "precision 'int8' is not one of auto, float32, bfloat16, float16"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"mask_ratio": 1.2}, "mask_ratio must be above 0 and at most 1, not 1.2"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
@@ -23,6 +23,16 @@ def test_linear_scaling(make_config):
         ({"clip_norm": 0.0}, "clip_norm must be above 0, not 0.0"),
         ({"drop_path": 2.0}, "drop_path must be at least 0 and below 1, not 2.0"),
         ({"arch_args": {"img_size": 64}}, "img_size is not an arch_arg here"),
+        (
+            {"schedule": "linear"},
+            "schedule 'linear' is not one of cosine, cosine-after-warmup, step",
+        ),
+        ({"parallel": "horovod"}, "parallel 'horovod' is not one of ddp, fsdp"),
+        ({"precision": "float16", "parallel": "fsdp"}, "fsdp takes no float16; choose"),
+        ({"accumulate": 3}, "a batch of 8 does not divide into 3 parts; choose a multiple"),
+        ({"accumulate": 0}, "accumulate must be at least 1, not 0"),
+        ({"ema_decay": 1.0}, "ema_decay must be at least 0 and below 1, not 1.0"),
+        ({"export_average": True}, "export_average needs an average; choose ema_decay"),
         ({"warmup_epochs": 3.0}, "a warm-up of 3 epochs does not fit into 2 epochs"),
     ],
 )

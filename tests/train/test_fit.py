@@ -1,13 +1,7 @@
 """Runs from start to end: learning, exact resumption, and what goes wrong."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import asdict
 
 import pytest
 import safetensors
@@ -15,10 +9,8 @@ import torch
 
 from mimprobe.data.images import open_images
 from mimprobe.errors import (
-    CheckpointError,
     ImageError,
     MimprobeError,
-    NonFiniteError,
     OutputError,
 )
 from mimprobe.train import checkpoint
@@ -68,61 +60,6 @@ def test_decoding_in_other_processes_changes_no_loss(photos, make_config, tmp_pa
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
-@pytest.mark.parametrize("stop", [1, 3, 4])
-def test_a_run_that_died_after_any_step_goes_on_bit_for_bit(
-    stop, photos, make_config, tmp_path, monkeypatch
-):
-    pretrain(photos, tmp_path / "whole", make_config())
-    # A checkpoint after every step, and death two steps later: the log is ahead of the checkpoint.
-    config = make_config(checkpoint_minutes=0.0)
-    save = checkpoint.save_checkpoint
-
-    def save_until(directory, step, model, optimizer):
-        if step <= stop:
-            save(directory, step, model, optimizer)
-        elif step == stop + 2:
-            raise RuntimeError("killed")
-
-    monkeypatch.setattr(checkpoint, "save_checkpoint", save_until)
-    with pytest.raises(RuntimeError, match="killed"):
-        pretrain(photos, tmp_path / "killed", config)
-    with (tmp_path / "killed" / "log.jsonl").open("a") as log:
-        log.write('{"step": 99, "lo')
-    monkeypatch.undo()
-    pretrain(photos, tmp_path / "killed", config, resume=True)
-    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
-    one, other = (load_model(tmp_path / n / "model.safetensors", device="cpu").module
-                  for n in ("whole", "killed"))  # fmt: skip
-    for key, value in one.state_dict().items():
-        assert torch.equal(value, other.state_dict()[key]), key
-
-
-def test_kill_nine_and_resume(photos, make_config, tmp_path):
-    """The same with a real process and a real kill, at whatever moment it hits."""
-    config = make_config(epochs=40, checkpoint_minutes=0.0)
-    pretrain(photos, tmp_path / "whole", config)
-    code = (
-        "import json, sys; from mimprobe.train.config import TrainConfig; "
-        "from mimprobe.train.fit import pretrain; "
-        "pretrain(sys.argv[1], sys.argv[2], TrainConfig(**json.loads(sys.argv[3])))"
-    )
-    folder = tmp_path / "killed"
-    arguments = [str(photos), str(folder), json.dumps(asdict(config))]
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
-    log = folder / "log.jsonl"
-    deadline = time.monotonic() + 120
-    while not (log.exists() and len(log.read_bytes().splitlines()) > 10):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "model.safetensors").exists()
-    pretrain(photos, folder, config, resume=True)
-    assert losses(folder) == losses(tmp_path / "whole")
-
-
 def test_a_folder_that_holds_something_else(photos, make_config, tmp_path):
     run = tmp_path / "run"
     pretrain(photos, run, make_config())
@@ -136,30 +73,12 @@ def test_a_folder_that_holds_something_else(photos, make_config, tmp_path):
         pretrain(photos, tmp_path / "other", make_config(), resume=True)
 
 
-def test_a_damaged_checkpoint(photos, make_config, tmp_path):
-    run = tmp_path / "run"
-    pretrain(photos, run, make_config())
-    path = run / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="is damaged"):
-        pretrain(photos, run, make_config(), resume=True)
-
-
 def test_too_few_images_and_missing_classes(photos, make_config, tmp_path):
     with pytest.raises(ImageError, match="has 24 images, fewer than one batch of 64"):
         pretrain(photos, tmp_path / "run", make_config(batch_size=64))
     with pytest.raises(ImageError, match="has no class folders"):
         pretrain(photos / "cats", tmp_path / "run", make_config("supervised"))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_loss_that_is_no_number_stops_the_run(photos, make_config, tmp_path):
-    config = make_config(base_learning_rate=1e30, warmup_epochs=0.0, clip_norm=1e30)
-    with pytest.raises(
-        NonFiniteError, match=r"^the loss is nan at step \d+ .* lower base_learning"
-    ):
-        pretrain(photos, tmp_path / "run", config)
-    assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 @pytest.mark.gpu
@@ -180,14 +99,11 @@ def test_a_run_on_other_images_is_not_resumed(photos, make_config, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"[1, 2]"])
-def test_damaged_files_of_a_run_are_one_line(photos, make_config, tmp_path, content):
-    pretrain(photos, tmp_path / "run", make_config())
-    (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is damaged \(.+\); delete it"):
-        pretrain(photos, tmp_path / "run", make_config(), resume=True)
+def test_damaged_settings_are_one_line(photos, make_config, tmp_path, content):
+    pretrain(photos, tmp_path / "run", make_config(epochs=1))
     (tmp_path / "run" / checkpoint.CONFIG).write_bytes(content)
     with pytest.raises(OutputError, match="^the run in .* is damaged"):
-        pretrain(photos, tmp_path / "run", make_config(), resume=True)
+        pretrain(photos, tmp_path / "run", make_config(epochs=1), resume=True)
 
 
 @pytest.mark.parametrize(

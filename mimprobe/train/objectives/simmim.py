@@ -15,15 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimprobe.data.images import ImageSet
-from mimprobe.data.masks import random_mask
+from mimprobe.data.masks import MASKS
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.shapes import Images, PatchMask, PixelMask, Predictions
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.objectives.encoder import build_encoder, feature_map, output_stride
 from mimprobe.train.objectives.heads import HEADS, Outlet
 from mimprobe.train.objectives.targets import TARGETS, Clusters, Target
-
-MASKS = {"random": random_mask}
 
 EPSILON = 1e-5
 """Added to the number of pixels that count, which may be none."""

@@ -1,0 +1,42 @@
+"""An exponential moving average of the weights, kept beside them.
+
+What belongs here: the average. What does not: when it is updated (`engine`) and written (`fit`).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """`a <- d a + (1 - d) w` for each parameter w, by name.
+
+    The decay grows to its value as `min(decay, (1 + step) / (10 + step))`, so that the untrained
+    weights are soon forgotten.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        """Begin at the present weights; a decay of 0 keeps no average."""
+        self.decay = decay
+        self.weights: dict[str, Tensor] = {
+            name: parameter.detach().clone()
+            for name, parameter in module.named_parameters()
+            if decay
+        }
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take in the weights after `step` steps."""
+        if not self.decay:
+            return
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in module.named_parameters():
+            average = self.weights[name]
+            average.mul_(1 - share).add_(parameter.detach(), alpha=share)
+
+    @torch.no_grad()
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from a stored average."""
+        for name, average in self.weights.items():
+            average.copy_(weights[name])

@@ -1,0 +1,65 @@
+"""Batches of a run, and how long the network waits for them.
+
+What belongs here: loading samples in order. What does not: what a sample is (`samples`), and which
+are this process's (`shares`).
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from mimprobe.errors import ImageError
+from mimprobe.train.config import TrainConfig
+from mimprobe.train.samples import TrainSamples
+
+
+class Feed:
+    """Batches of samples.
+
+    Attributes:
+        waiting: share of the time in `batches` so far that was spent waiting for data.
+    """
+
+    def __init__(self, samples: TrainSamples, config: TrainConfig, device: torch.device) -> None:
+        """Take the samples and where they go."""
+        self.samples, self.device = samples, device
+        self.workers, self.waiting = config.workers, 0.0
+
+    def batches(self, order: Sampler[list[tuple[int, int]]]) -> Iterator[Sequence[Tensor]]:
+        """Give the batches of `order`, and keep `waiting` up to date.
+
+        Raises:
+            ImageError: an image is unreadable, in one line also where a worker process met it.
+        """
+        began, waited = time.perf_counter(), 0.0
+        loaded = iter(self._loader(order))
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(loaded, None)
+            except ImageError as error:
+                told = str(error).strip().splitlines()[-1]
+                raise ImageError(told.rpartition("ImageError: ")[2]) from error
+            if batch is None:
+                return
+            handed = time.perf_counter()
+            waited += handed - asked
+            self.waiting = waited / (handed - began)
+            yield batch
+
+    def _loader(self, order: Sampler[list[tuple[int, int]]]) -> "DataLoader[Any]":
+        return DataLoader(
+            self.samples, batch_sampler=order, num_workers=self.workers,
+            pin_memory=self.device.type == "cuda", worker_init_fn=_outlive_the_first_signal,
+            generator=torch.Generator(),  # the global one belongs to the network
+        )  # fmt: skip
+
+
+def _outlive_the_first_signal(worker: int) -> None:  # noqa: ARG001
+    """Leave SIGTERM to the training process, which needs the worker until its step is done."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
