@@ -27,7 +27,7 @@ class TrainConfig:
     """A run: the same record and the same images give the same losses, bit for bit on a CPU.
 
     Attributes:
-        objective: `simmim` or `supervised`.
+        objective: `simmim`, `supervised` or `finetune`.
         arch: a timm ViT; `arch_args` are passed to `timm.create_model`.
         input_size: side of the square input in pixels.
         epochs: passes over the images.
@@ -49,8 +49,22 @@ class TrainConfig:
         workers: processes that decode images; 0 decodes in the training process.
         checkpoint_minutes: time between checkpoints; one is also written after every epoch.
         export_precision: of the final weights file, `float32` or `float16`.
+        val: images that are classified after every epoch, as folder or name; none where empty.
+        cache: keep decoded images in memory, `on`, `off`, or `auto` where they fit.
+        cache_memory: most megabytes of decoded images for each of the two sets.
+        skip_bad_images: leave out unreadable images, which are looked for before the first step.
+        start: the network that fine-tuning starts from, as `load_model` takes it (fine-tuning).
+        start_arch: a timm model for weights that do not say theirs (fine-tuning).
+        layer_decay: factor of the learning rate from one layer to the one before (fine-tuning).
+        auto_augment: timm's name of an automatic augmentation; none where empty (fine-tuning).
+        color_jitter: of brightness, contrast and saturation; timm uses it where there is no
+            automatic augmentation (fine-tuning).
+        erasing: probability that a rectangle of an image is replaced by noise (fine-tuning).
+        mixup: parameter of the beta distribution; 0 turns it off (fine-tuning).
+        cutmix: parameter of the beta distribution; 0 turns it off (fine-tuning).
 
-    Source of the defaults: SimMIM (arXiv 2111.09886), 100-epoch recipe.
+    Source of the defaults: SimMIM (arXiv 2111.09886), 100-epoch recipe; `FINETUNING` has those of
+    fine-tuning.
     """
 
     objective: str
@@ -76,10 +90,23 @@ class TrainConfig:
     workers: int = 0
     checkpoint_minutes: float = 5.0
     export_precision: str = "float32"
+    val: str = ""
+    cache: str = "auto"
+    cache_memory: int = 4096
+    skip_bad_images: bool = False
+    start: str = ""
+    start_arch: str = ""
+    layer_decay: float = 1.0
+    auto_augment: str = ""
+    color_jitter: float = 0.0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         choices = {
-            "objective": ("simmim", "supervised"),
+            "objective": ("simmim", "supervised", "finetune"),
+            "cache": ("auto", "on", "off"),
             "precision": ("auto", "float32", "bfloat16"),
             "export_precision": ("float32", "float16"),
         }
@@ -111,10 +138,33 @@ class TrainConfig:
                 raise OptionError(
                     f"{name} must be above 0 and at most 1, not {getattr(self, name)}"
                 )
+        self._check_finetuning()
         if self.warmup_epochs > self.epochs:
             raise OptionError(
                 f"a warm-up of {self.warmup_epochs:g} epochs does not fit into {self.epochs} epochs"
             )
+
+    def _check_finetuning(self) -> None:
+        if self.cache_memory < 1:
+            raise OptionError(f"cache_memory must be at least 1, not {self.cache_memory}")
+        if not 0 < self.layer_decay <= 1:
+            raise OptionError(
+                f"layer_decay must be above 0 and at most 1, not {self.layer_decay}"
+            )
+        for name in ("color_jitter", "mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if not 0 <= self.erasing <= 1:
+            raise OptionError(f"erasing must be between 0 and 1, not {self.erasing}")
+        if (self.mixup or self.cutmix) and self.batch_size % 2:
+            raise OptionError(
+                f"mixup and cutmix pair the images of a batch: choose an even batch_size, not "
+                f"{self.batch_size}, or mixup 0 and cutmix 0"
+            )
+        if (self.objective == "finetune") != bool(self.start):
+            raise OptionError("start names the network of a fine-tuning, and of nothing else")
+        if self.val and self.objective == "simmim":
+            raise OptionError("val takes a classifier; simmim trains none")
 
     @property
     def peak_learning_rate(self) -> float:
@@ -126,7 +176,24 @@ class TrainConfig:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
-RUN_ONLY = ("device", "workers", "checkpoint_minutes", "export_precision")
+FINETUNING: Mapping[str, Any] = {
+    "base_learning_rate": 1.25e-3,
+    "min_learning_rate": 2.5e-7,
+    "warmup_learning_rate": 2.5e-7,
+    "warmup_epochs": 20.0,
+    "drop_path": 0.1,
+    "crop_scale": 0.08,
+    "auto_augment": "rand-m9-mstd0.5-inc1",
+    "color_jitter": 0.4,
+    "erasing": 0.25,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+}
+"""Where fine-tuning differs from pre-training by default. Source: SimMIM's published settings."""
+
+RUN_ONLY = (
+    "device", "workers", "checkpoint_minutes", "export_precision", "cache", "cache_memory",
+)  # fmt: skip
 """Fields that may change between the start of a run and its resumption: they change no loss."""
 
 
