@@ -3,6 +3,7 @@
     config.json          the `TrainConfig`
     images.json          what tells its images from others
     log.jsonl            one line for each optimiser step
+    evaluations.jsonl    one line for each epoch, where the run has images for validation
     checkpoint.pt        model, optimiser and step; replaced atomically
     model.safetensors    the result, with its metadata; written once, at the end
 
@@ -18,11 +19,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import CheckpointError, OutputError
 from mimprobe.tables import write_atomically, write_text
-from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig, changed_fields
+from mimprobe.train.config import TrainConfig, changed_fields
 
 CONFIG, IMAGES, LOG = "config.json", "images.json", "log.jsonl"
+EVALUATIONS = "evaluations.jsonl"
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
 
 
@@ -104,10 +107,13 @@ def load_checkpoint(
 
 
 def cut_log(directory: Path, step: int) -> None:
-    """Drop the log's lines after `step`: they will be written again."""
-    path = directory / LOG
-    if not path.is_file():
-        return
+    """Drop the lines after `step` from the log and the evaluations: they will be written again."""
+    for name in (LOG, EVALUATIONS):
+        if (directory / name).is_file():
+            _cut(directory / name, step)
+
+
+def _cut(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -118,6 +124,22 @@ def cut_log(directory: Path, step: int) -> None:
             break  # the line that was being written when the process died
         kept.append(line + "\n")
     write_text(path, "".join(kept))
+
+
+def append_evaluation(directory: Path, step: int, epoch: int, found: Mapping[str, Any]) -> None:
+    """Add the evaluation after `step` steps and `epoch` epochs."""
+    with (directory / EVALUATIONS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "epoch": epoch, **found}) + "\n")
+
+
+def last_evaluation(directory: Path) -> dict[str, Any] | None:
+    """Read the latest evaluation, if there was one."""
+    path = directory / EVALUATIONS
+    if not path.is_file():
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found: dict[str, Any] | None = json.loads(lines[-1]) if lines else None
+    return found
 
 
 def mean_loss(directory: Path, *, last: int) -> float:
@@ -132,13 +154,18 @@ def _first_line(error: BaseException) -> str:
 
 
 def export_weights(
-    path: Path, model: nn.Module, config: TrainConfig, *, facts: Mapping[str, Any],
-    classes: Sequence[str],
+    path: Path, model: nn.Module, config: TrainConfig, *, preprocessing: Preprocessing,
+    facts: Mapping[str, Any], classes: Sequence[str],
 ) -> None:  # fmt: skip
     """Write the trained weights with all that is needed to load and to judge them.
 
     The metadata is one JSON document under the key `mimprobe`, as `zoo.load` reads it.
     """
+    usual = {
+        **config.arch_args,
+        "img_size": config.input_size,
+        "num_classes": len(classes) if config.objective == "supervised" else 0,
+    }
     dtype = getattr(torch, config.export_precision)
     tensors = {
         name: tensor.detach().to("cpu", dtype).contiguous()
@@ -148,18 +175,8 @@ def export_weights(
         "format": 1,
         "kind": model.kind,
         "arch": config.arch,
-        "arch_args": {
-            **config.arch_args,
-            "img_size": config.input_size,
-            "num_classes": len(classes) if config.objective == "supervised" else 0,
-        },
-        "preprocessing": {
-            "input_size": [config.input_size, config.input_size],
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
-            "interpolation": "bicubic",
-            "crop_pct": 1.0,
-        },
+        "arch_args": getattr(model, "arguments", usual),
+        "preprocessing": preprocessing.describe(),
         "classes": list(classes),
         "training": {**json.loads(config.to_json()), **facts},
     }

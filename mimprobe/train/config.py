@@ -148,9 +148,7 @@ class TrainConfig:
         if self.cache_memory < 1:
             raise OptionError(f"cache_memory must be at least 1, not {self.cache_memory}")
         if not 0 < self.layer_decay <= 1:
-            raise OptionError(
-                f"layer_decay must be above 0 and at most 1, not {self.layer_decay}"
-            )
+            raise OptionError(f"layer_decay must be above 0 and at most 1, not {self.layer_decay}")
         for name in ("color_jitter", "mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} must be at least 0, not {getattr(self, name)}")

@@ -32,9 +32,7 @@ class Crop(NamedTuple):
     mirrored: int
 
 
-def random_crop(
-    height: int, width: int, smallest: float, generator: np.random.Generator
-) -> Crop:
+def random_crop(height: int, width: int, smallest: float, generator: np.random.Generator) -> Crop:
     """Draw a crop of uniform area and log-uniform aspect ratio; every second one is mirrored.
 
     After `TRIES` crops that do not fit, the largest central one of an aspect ratio in `ASPECT`.
