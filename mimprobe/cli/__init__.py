@@ -10,12 +10,13 @@ from mimprobe import __version__
 from mimprobe.cli.claims import claims
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
+from mimprobe.cli.finetune import finetune
 from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
 from mimprobe.cli.receptive import receptive
 
-COMMANDS = (demo, compare, probe, report, claims, overlay, receptive, pretrain, models)
+COMMANDS = (demo, compare, probe, report, claims, overlay, receptive, pretrain, finetune, models)
 
 
 class InOrder(click.Group):

@@ -16,9 +16,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import OptionError
 from mimprobe.train.config import TrainConfig
-from mimprobe.train.crops import cropped, random_crop
+from mimprobe.train.crops import ASPECT, cropped, random_crop
 
 Augmentation = Callable[[Image.Image, np.random.Generator], UInt8[Tensor, "rgb height width"]]
 
@@ -28,27 +29,33 @@ def is_plain(config: TrainConfig) -> bool:
     return not (config.auto_augment or config.color_jitter)
 
 
-def augmentation(config: TrainConfig, mean: tuple[float, ...]) -> Augmentation:
+def stretch(size: tuple[int, int]) -> float:
+    """Give width by height: crops have the aspect ratio of the network's input, give or take."""
+    return size[1] / size[0]
+
+
+def augmentation(config: TrainConfig, preprocessing: Preprocessing) -> Augmentation:
     """Build the augmentation of a run: crop and mirroring, or timm's with everything else.
 
     Args:
         config: of the run.
-        mean: of the network's input, with which timm fills what an image leaves empty.
+        preprocessing: for the input's size, and its mean, with which timm fills what an image
+            leaves empty.
 
     Raises:
         OptionError: timm knows no such automatic augmentation.
     """
+    size, shape = preprocessing.input_size, stretch(preprocessing.input_size)
     if is_plain(config):
         return lambda image, generator: cropped(
-            image,
-            random_crop(image.height, image.width, config.crop_scale, generator),
-            config.input_size,
+            image, random_crop(*image.size[::-1], config.crop_scale, shape, generator), size
         )
     try:
         transform: Any = timm.data.create_transform(
-            input_size=config.input_size, is_training=True, scale=(config.crop_scale, 1.0),
+            input_size=(3, *size), is_training=True, scale=(config.crop_scale, 1.0),
+            ratio=tuple(aspect * shape for aspect in ASPECT),
             color_jitter=config.color_jitter or None, auto_augment=config.auto_augment or None,
-            interpolation="bicubic", mean=mean, normalize=False,
+            interpolation="bicubic", mean=preprocessing.mean, normalize=False,
         )  # fmt: skip
     except (AssertionError, KeyError, ValueError) as error:
         raise OptionError(

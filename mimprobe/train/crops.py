@@ -32,7 +32,9 @@ class Crop(NamedTuple):
     mirrored: int
 
 
-def random_crop(height: int, width: int, smallest: float, generator: np.random.Generator) -> Crop:
+def random_crop(
+    height: int, width: int, smallest: float, stretch: float, generator: np.random.Generator
+) -> Crop:
     """Draw a crop of uniform area and log-uniform aspect ratio; every second one is mirrored.
 
     After `TRIES` crops that do not fit, the largest central one of an aspect ratio in `ASPECT`.
@@ -41,36 +43,42 @@ def random_crop(height: int, width: int, smallest: float, generator: np.random.G
         height: of the image in pixels.
         width: of the image in pixels.
         smallest: share of the image's area that a crop has at least; at most it has all of it.
+        stretch: width by height of what the crop is resized to; `ASPECT` is relative to it.
         generator: of this image and epoch.
 
     Source: Inception's crop (arXiv 1409.4842), as torchvision draws it.
     """
     mirrored = int(generator.random() < 0.5)
+    narrow, wide = (aspect * stretch for aspect in ASPECT)
     for _ in range(TRIES):
         area = height * width * generator.uniform(smallest, 1)
-        aspect = math.exp(generator.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
+        aspect = math.exp(generator.uniform(math.log(narrow), math.log(wide)))
         columns, rows = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < columns <= width and 0 < rows <= height:
             top = int(generator.integers(height - rows + 1))
             left = int(generator.integers(width - columns + 1))
             return Crop(top, left, rows, columns, mirrored)
-    columns = min(width, max(1, round(height * ASPECT[1])))
-    rows = min(height, max(1, round(width / ASPECT[0])))
+    columns = min(width, max(1, round(height * wide)))
+    rows = min(height, max(1, round(width / narrow)))
     return Crop((height - rows) // 2, (width - columns) // 2, rows, columns, mirrored)
 
 
-def cropped(image: Image.Image, crop: Crop, size: int) -> UInt8[Tensor, "rgb height width"]:
+def cropped(
+    image: Image.Image, crop: Crop, size: tuple[int, int]
+) -> UInt8[Tensor, "rgb height width"]:
     """Cut one crop out of an image and resize it by Pillow's bicubic filter."""
     box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
-    resized = image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
+    resized = image.crop(box).resize(size[::-1], Image.Resampling.BICUBIC)
     if crop.mirrored:
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 def cropped_batch(
-    images: UInt8[Tensor, "batch height width rgb"], crops: Int[Tensor, "batch 5"], size: int
-) -> Float[Tensor, "batch rgb size size"]:
+    images: UInt8[Tensor, "batch height width rgb"],
+    crops: Int[Tensor, "batch 5"],
+    size: tuple[int, int],
+) -> Float[Tensor, "batch rgb row column"]:
     """Cut a crop out of every image of a batch and resize it, on the images' device.
 
     A crop, its resizing and its mirroring are one matrix for the rows and one for the columns:
@@ -79,8 +87,8 @@ def cropped_batch(
     passes.
     """
     top, left, height, width, mirrored = crops.unbind(1)
-    rows = _resampling(top, height, images.shape[1], size)
-    columns = _resampling(left, width, images.shape[2], size)
+    rows = _resampling(top, height, images.shape[1], size[0])
+    columns = _resampling(left, width, images.shape[2], size[1])
     columns = torch.where(mirrored.bool()[:, None, None], columns.flip(1), columns)
     pixels = images.permute(0, 3, 1, 2).float()
     half = (pixels @ columns[:, None].mT).clamp_(0, 255)

@@ -22,7 +22,8 @@ from mimprobe.progress import Progress
 from mimprobe.train import checkpoint
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.evaluation import LabelledImages, evaluate
-from mimprobe.train.feed import feed_of
+from mimprobe.train.feed import Feed
+from mimprobe.train.finish import samples_of
 from mimprobe.train.inputs import inputs_of
 from mimprobe.train.objectives import OBJECTIVES, Finetune, Objective
 from mimprobe.train.preprocessing import preprocessing_of
@@ -57,17 +58,16 @@ def pretrain(
     torch.manual_seed(config.seed)
     model = OBJECTIVES[config.objective](config, inputs.classes).to(device)
     preprocessing = preprocessing_of(model, config)
-    groups = (
-        model.parameter_groups(config)
-        if isinstance(model, Finetune)
-        else parameter_groups(model, config.weight_decay)
-    )
+    groups = parameter_groups(model, config)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8)
     checkpoint.start_run(directory, config, inputs.describe(), resume=resume)
     step = checkpoint.load_checkpoint(directory, model, optimizer, device)
     checkpoint.cut_log(directory, step)
 
-    feed = feed_of(inputs.images, inputs.labels, model.sample, config, device, preprocessing)
+    feed = Feed(
+        samples_of(inputs.images, inputs.labels, model.sample, config, device, preprocessing),
+        config,
+    )
     total, saved_at = config.epochs * per_epoch, time.monotonic()
     model.train()
     bar = Progress(f"{config.objective} {config.arch}", total * config.batch_size, unit="images")

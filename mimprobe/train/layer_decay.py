@@ -61,10 +61,9 @@ def decayed_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, An
     scales = layer_scales(config.layer_decay, count)
     layer_of = {id(parameter): layers[name] for name, parameter in network.named_parameters()}
     groups: dict[tuple[int, int], dict[str, Any]] = {}
-    for number, group in enumerate(parameter_groups(network, config.weight_decay)):
+    for number, group in enumerate(parameter_groups(network, config)):
         rest = {key: value for key, value in group.items() if key != "params"}
-        parameters: Any = group["params"]
-        for parameter in parameters:
+        for parameter in group["params"]:
             layer = layer_of[id(parameter)]
             entry = {"params": [], **rest, "lr_scale": scales[layer]}
             groups.setdefault((layer, number), entry)["params"].append(parameter)

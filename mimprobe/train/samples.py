@@ -60,11 +60,12 @@ class CropSamples(Dataset[tuple[Tensor, Tensor]]):
         draw: Draw,
         *,
         smallest: float,
+        stretch: float,
         seed: int,
     ) -> None:
         """Keep what a sample is made of; `size` is the height and width of every image."""
         self.size, self.labels, self.draw = size, labels, draw
-        self.smallest, self.seed = smallest, seed
+        self.smallest, self.stretch, self.seed = smallest, stretch, seed
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,7 +74,7 @@ class CropSamples(Dataset[tuple[Tensor, Tensor]]):
         """Give index and crop, as `cropped_batch` takes them, and mask or label."""
         epoch, index = key
         generator = np.random.default_rng((self.seed, epoch, index))
-        crop = random_crop(*self.size, self.smallest, generator)
+        crop = random_crop(*self.size, self.smallest, self.stretch, generator)
         return torch.tensor((index, *crop)), self.draw(self.labels[index], generator)
 
 

@@ -5,6 +5,7 @@ state.
 """
 
 import math
+from typing import Any
 
 from torch import nn
 
@@ -30,11 +31,17 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
     return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(module: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """Split the parameters into those that decay (matrices, kernels) and those that do not.
 
-    No decay on norms, biases, position embeddings and tokens, as in the SimMIM recipe.
+    No decay on norms, biases, position embeddings and tokens, as in the SimMIM recipe. An objective
+    with groups of its own gives them by its `parameter_groups`; the rate of a group is `lr_scale`
+    times the scheduled one.
     """
+    own = getattr(module, "parameter_groups", None)
+    if own is not None:
+        groups: list[dict[str, Any]] = own(config)
+        return groups
     decay: list[nn.Parameter] = []
     still: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
@@ -42,6 +49,6 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, o
         lookup = leaf.endswith(("token", "pos_embed", "relative_position_bias_table"))
         (still if parameter.ndim <= 1 or lookup else decay).append(parameter)
     return [
-        {"params": decay, "weight_decay": weight_decay},
+        {"params": decay, "weight_decay": config.weight_decay},
         {"params": still, "weight_decay": 0.0},
     ]

@@ -24,9 +24,9 @@ def test_rate_warms_up_linearly_and_follows_half_a_cosine(make_config):
     assert all(a > b for a, b in pairwise(rates[500:]))
 
 
-def test_only_matrices_decay():
+def test_only_matrices_decay(make_config):
     model = timm.create_model("vit_tiny_patch16_224", depth=1, embed_dim=24)
-    decay, still = parameter_groups(model, 0.05)
+    decay, still = parameter_groups(model, make_config(weight_decay=0.05))
     assert (decay["weight_decay"], still["weight_decay"]) == (0.05, 0.0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert {names[id(p)] for p in decay["params"]} == {
