@@ -13,7 +13,7 @@ def test_linear_scaling(make_config):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"objective": "mae"}, "objective 'mae' is not one of simmim, supervised"),
+        ({"objective": "mae"}, "objective 'mae' is not one of simmim, supervised, finetune"),
         ({"precision": "int8"}, "precision 'int8' is not one of auto, float32, bfloat16"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"mask_ratio": 1.2}, "mask_ratio must be above 0 and at most 1, not 1.2"),
