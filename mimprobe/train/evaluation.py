@@ -65,7 +65,8 @@ def wilson_interval(hits: int, n: int) -> Interval:
     share, z2 = hits / n, NORMAL_QUANTILE**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # In exact arithmetic the share itself is inside, and 0 or 1 is an end where it is the share.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):

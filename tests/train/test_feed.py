@@ -1,4 +1,4 @@
-"""Batches: normalised, in order, alike wherever they are cropped, and with their waiting counted."""
+"""Batches: normalised, in order, alike wherever they are cropped, with their waiting counted."""
 
 import time
 

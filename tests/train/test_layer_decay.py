@@ -89,5 +89,7 @@ def test_every_parameter_is_in_one_group_with_its_scale_and_decay(make_config):
 def test_other_networks_are_grouped_by_timm():
     ids, count = layer_ids(timm.create_model("resnet18"))
     assert (ids["conv1.weight"], ids["fc.weight"]) == (0, count - 1)
-    blocks = [ids[f"layer{stage}.{block}.conv1.weight"] for stage in (1, 2, 3, 4) for block in (0, 1)]
+    blocks = [
+        ids[f"layer{stage}.{block}.conv1.weight"] for stage in (1, 2, 3, 4) for block in (0, 1)
+    ]
     assert blocks == sorted(set(blocks))

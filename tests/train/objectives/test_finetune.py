@@ -62,7 +62,7 @@ def test_patches_are_averaged(make_finetune):
 def test_other_families_take_a_classifier_too(reference, arguments, size):
     loaded = load_model(reference, arch_args=arguments, input_size=size, device="cpu")
     network, built_with = with_classifier(loaded, 5, 0.1)
-    assert network(torch.randn(2, 3, size, size)).shape == (2, 5)
+    assert network.eval()(torch.randn(2, 3, size, size)).shape == (2, 5)
     assert built_with["num_classes"] == 5
     kept = loaded.module.state_dict()
     same = [key for key, value in network.state_dict().items()
