@@ -42,11 +42,7 @@ def with_classifier(
         OptionError: timm did not build the network.
         CheckpointError: parts other than the classifier would start anew.
     """
-    if not hasattr(loaded.module, "get_classifier"):
-        raise OptionError(
-            f"{loaded.reference} is a {type(loaded.module).__name__}; fine-tuning takes networks "
-            "of timm: a card, timm:NAME, random:NAME, or a weights file"
-        )
+    require_timm(loaded)
     pool = {"global_pool": "avg"} if type(loaded.module) in POOLED else {}
     if not pool:
         pool = {key: loaded.arguments[key] for key in REPLACED[1:3] if key in loaded.arguments}
@@ -55,6 +51,15 @@ def with_classifier(
     network = create(loaded.architecture, {**arguments, "drop_path_rate": drop_path})
     _take_over(network, loaded)
     return network, arguments
+
+
+def require_timm(loaded: LoadedModel) -> None:
+    """Raise OptionError for a network that `with_classifier` cannot build again."""
+    if not hasattr(loaded.module, "get_classifier"):
+        raise OptionError(
+            f"{loaded.reference} is a {type(loaded.module).__name__}; fine-tuning takes networks "
+            "of timm: a card, timm:NAME, random:NAME, or a weights file"
+        )
 
 
 def _take_over(network: nn.Module, loaded: LoadedModel) -> None:

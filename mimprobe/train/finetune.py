@@ -16,6 +16,7 @@ from torch import nn
 
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import OptionError, UnknownNameError
+from mimprobe.train.classifier import require_timm
 from mimprobe.train.config import FINETUNING, TrainConfig
 from mimprobe.train.fit import pretrain
 from mimprobe.zoo.load import load_model
@@ -64,6 +65,7 @@ def finetuning_config(model: str | os.PathLike[str], settings: Mapping[str, Any]
         model, arch=settings.get("start_arch") or None, arch_args=settings.get("arch_args"),
         input_size=settings.get("input_size"), device="cpu",
     )  # fmt: skip
+    require_timm(loaded)
     usual = loaded.preprocessing
     if usual is None or usual.input_size[0] != usual.input_size[1]:
         raise OptionError(f"{os.fspath(model)} takes no square images; pass input_size")

@@ -32,7 +32,7 @@ def test_areas_are_uniform_aspects_log_uniform_and_half_are_mirrored():
     aspect = np.array([crop.width / crop.height for crop in crops])
     assert area.min() > 0.199
     assert area.max() <= 1
-    # A crop of share a fits if its log aspect is within log a: large ones are drawn again more often.
+    # A crop of share a fits if its log aspect is within log a: large ones are drawn again.
     shares = np.linspace(0.2, 1, 10_001)
     fitting = np.minimum(1, -np.log(shares) / np.log(4 / 3))
     assert np.mean(area) == pytest.approx(np.average(shares, weights=fitting), abs=0.01)
