@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mimprobe.tables import Result as Result
     from mimprobe.tables import read_result as read_result
     from mimprobe.train.config import TrainConfig as TrainConfig
+    from mimprobe.train.finetune import finetune as finetune
     from mimprobe.train.fit import pretrain as pretrain
     from mimprobe.zoo.load import load_model as load_model
     from mimprobe.zoo.loaded import LoadedModel as LoadedModel
@@ -59,6 +60,7 @@ _HOMES = {
     "drawn_scenes": "mimprobe.data.drawn",
     "evaluate_claims": "mimprobe.claims",
     "figures": "",  # the module itself
+    "finetune": "mimprobe.train.finetune",
     "head_kl": "mimprobe.measures.attention",
     "hsic": "mimprobe.measures.similarity",
     "layout": "mimprobe.models.sites",
@@ -90,6 +92,7 @@ __all__ = [
     "drawn_scenes",
     "evaluate_claims",
     "figures",
+    "finetune",
     "head_kl",
     "hsic",
     "layout",
