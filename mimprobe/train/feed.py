@@ -1,9 +1,10 @@
 """Batches of a run, and how long the network waits for them.
 
-What belongs here: loading samples in order. What does not: what a sample is (`samples`), and what
-becomes of it on the device (`finish`).
+What belongs here: loading samples in order. What does not: what a sample is (`samples`), what
+becomes of it on the device (`finish`), and which are this process's.
 """
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,30 +16,34 @@ from torch.utils.data import DataLoader, Sampler
 
 from mimprobe.errors import ImageError
 from mimprobe.train.config import TrainConfig
-from mimprobe.train.finish import Prepared
-from mimprobe.train.samples import CropSamples, Key
+from mimprobe.train.samples import CropSamples, Key, TrainSamples
 
 
 class Feed:
-    """Batches on the device.
+    """Batches of samples.
 
     Attributes:
         waiting: share of the time in `batches` so far that was spent waiting for data.
     """
 
-    def __init__(self, prepared: Prepared, config: TrainConfig) -> None:
-        """Take samples with what finishes them."""
-        self.samples, self.finish = prepared
+    def __init__(
+        self, samples: TrainSamples | CropSamples, config: TrainConfig, device: torch.device
+    ) -> None:
+        """Take the samples and where they go."""
+        self.samples, self.device = samples, device
         self.workers, self.waiting = config.workers, 0.0
 
-    def batches(self, order: Sampler[list[Key]]) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, order: Sampler[list[Key]]) -> Iterator[Sequence[Tensor]]:
         """Give the batches of `order`, and keep `waiting` up to date.
 
         Raises:
             ImageError: an image is unreadable, in one line also where a worker process met it.
         """
         began, waited = time.perf_counter(), 0.0
-        loaded = self._loaded(order)
+        loaded: Iterator[Sequence[Tensor]] = iter(self._loader(order))
+        if isinstance(self.samples, CropSamples):
+            # Crops are drawn from generators of their own alone, so a thread may be ahead.
+            loaded = _one_ahead(loaded)
         while True:
             asked = time.perf_counter()
             try:
@@ -51,19 +56,14 @@ class Feed:
             handed = time.perf_counter()
             waited += handed - asked
             self.waiting = waited / (handed - began)
-            yield self.finish(batch)
+            yield batch
 
-    def _loaded(self, order: Sampler[list[Key]]) -> Iterator[Sequence[Tensor]]:
-        loader: DataLoader[Any] = DataLoader(
-            self.samples,
-            batch_sampler=order,
-            num_workers=self.workers,
-            pin_memory=self.finish.device.type == "cuda",
+    def _loader(self, order: Sampler[list[Key]]) -> "DataLoader[Any]":
+        return DataLoader(
+            self.samples, batch_sampler=order, num_workers=self.workers,
+            pin_memory=self.device.type == "cuda", worker_init_fn=_outlive_the_first_signal,
             generator=torch.Generator(),  # the global one belongs to the network
-        )
-        # Crops are drawn from their own generators alone, so a thread may be ahead.
-        ahead = isinstance(self.samples, CropSamples)
-        return _one_ahead(iter(loader)) if ahead else iter(loader)
+        )  # fmt: skip
 
 
 def _one_ahead(batches: Iterator[Sequence[Tensor]]) -> Iterator[Sequence[Tensor]]:
@@ -73,3 +73,8 @@ def _one_ahead(batches: Iterator[Sequence[Tensor]]) -> Iterator[Sequence[Tensor]
         while (batch := coming.result()) is not None:
             coming = thread.submit(next, batches, None)
             yield batch
+
+
+def _outlive_the_first_signal(worker: int) -> None:  # noqa: ARG001
+    """Leave SIGTERM to the training process, which needs the worker until its step is done."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -64,10 +64,10 @@ def pretrain(
     step = checkpoint.load_checkpoint(directory, model, optimizer, device)
     checkpoint.cut_log(directory, step)
 
-    feed = Feed(
-        samples_of(inputs.images, inputs.labels, model.sample, config, device, preprocessing),
-        config,
+    samples, finish = samples_of(
+        inputs.images, inputs.labels, model.sample, config, device, preprocessing
     )
+    feed = Feed(samples, config, device)
     total, saved_at = config.epochs * per_epoch, time.monotonic()
     model.train()
     bar = Progress(f"{config.objective} {config.arch}", total * config.batch_size, unit="images")
@@ -76,7 +76,7 @@ def pretrain(
         while step < total:
             for batch in feed.batches(EpochOrder(len(inputs.images), config, step)):
                 rate = learning_rate(step, per_epoch, config)
-                loss, norm = _take_step(model, optimizer, batch, rate, step, config)
+                loss, norm = _take_step(model, optimizer, finish(batch), rate, step, config)
                 step += 1
                 _log_step(log, step, per_epoch, loss, rate, norm, feed.waiting)
                 told = f"loss {loss:.4f}, waiting for data {feed.waiting:.0%} of the time"

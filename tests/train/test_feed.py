@@ -29,10 +29,15 @@ def loaded(images, make_config):
     return samples_of(images, labels, model.sample, config, CPU, preprocessing_of(model, config))
 
 
+def finished(found, config, order):
+    feed = Feed(found.samples, config, found.finish.device)
+    return (found.finish(batch) for batch in feed.batches(order))
+
+
 def test_batches_are_normalised_samples_in_order(loaded, make_config):
     config = make_config()
     order = EpochOrder(24, config, 1)
-    for keys, (images, masks) in zip(order, Feed(loaded, config).batches(order), strict=True):
+    for keys, (images, masks) in zip(order, finished(loaded, config, order), strict=True):
         for key, image, mask in zip(keys, images, masks, strict=True):
             pixels, drawn = loaded.samples[key]
             mean = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
@@ -52,9 +57,8 @@ def test_crops_on_the_device_are_those_of_the_loader(images, loaded, make_config
     preprocessing = preprocessing_of(torch.nn.Identity(), config)
     resident = Prepared(crops, Finish(preprocessing, CPU, stack))
     order = EpochOrder(24, config, 0)
-    pairs = zip(Feed(loaded, config).batches(order), Feed(resident, config).batches(order),
-                strict=True)  # fmt: skip
-    for (one, mask), (other, same_mask) in pairs:
+    pairs = (finished(found, config, order) for found in (loaded, resident))
+    for (one, mask), (other, same_mask) in zip(*pairs, strict=True):
         assert torch.equal(mask, same_mask)
         grey_levels = (one - other).abs() * 255 * 0.229
         assert grey_levels.mean() < 0.6
@@ -70,7 +74,7 @@ def test_waiting_is_the_share_of_time_in_the_loader(loaded, make_config, monkeyp
         return take(self, key)
 
     def share(computing):
-        feed = Feed(loaded, config)
+        feed = Feed(loaded.samples, config, CPU)
         for _ in feed.batches(EpochOrder(24, config, 0)):
             time.sleep(computing)
         return feed.waiting
@@ -90,6 +94,6 @@ def test_the_device_crops_what_is_in_memory(images, make_config):
         preprocessing_of(model, config),
     )  # fmt: skip
     assert isinstance(found.samples, CropSamples)
-    for pixels, masks in Feed(found, config).batches(EpochOrder(24, config, 0)):
+    for pixels, masks in finished(found, config, EpochOrder(24, config, 0)):
         assert pixels.device.type == masks.device.type == "cuda"
         assert pixels.isfinite().all()
