@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mimprobe.tables import Result as Result
     from mimprobe.tables import read_result as read_result
     from mimprobe.train.config import TrainConfig as TrainConfig
+    from mimprobe.train.finetune import finetune as finetune
     from mimprobe.train.fit import pretrain as pretrain
     from mimprobe.zoo.export import export_checkpoint as export_checkpoint
     from mimprobe.zoo.load import load_model as load_model
@@ -63,6 +64,7 @@ _HOMES = {
     "evaluate_claims": "mimprobe.claims",
     "export_checkpoint": "mimprobe.zoo.export",
     "figures": "",  # the module itself
+    "finetune": "mimprobe.train.finetune",
     "head_kl": "mimprobe.measures.attention",
     "hsic": "mimprobe.measures.similarity",
     "layout": "mimprobe.models.sites",
@@ -97,6 +99,7 @@ __all__ = [
     "evaluate_claims",
     "export_checkpoint",
     "figures",
+    "finetune",
     "head_kl",
     "hsic",
     "layout",

@@ -12,6 +12,7 @@ from mimprobe.cli.claims import claims
 from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
 from mimprobe.cli.export import export
+from mimprobe.cli.finetune import finetune
 from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
@@ -19,8 +20,8 @@ from mimprobe.cli.receptive import receptive
 from mimprobe.cli.reconstruct import reconstruct
 
 COMMANDS = (
-    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, avgdist,
-    export, models,
+    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, finetune,
+    avgdist, export, models,
 )  # fmt: skip
 
 

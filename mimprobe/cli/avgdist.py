@@ -114,7 +114,7 @@ def _print(table: "pd.DataFrame") -> None:
 
 def _write_figure(table: "pd.DataFrame", output: Path) -> None:
     from mimprobe.figures import mask_distance
-    from mimprobe.report.plates import Plate
+    from mimprobe.report.plate import Plate
     from mimprobe.report.rendering import render
     from mimprobe.tables import write_atomically
 

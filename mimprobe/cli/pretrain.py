@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,22 @@ SIMMIM_ONLY = (
     "mask_patch", "mask_ratio", "mask", "head", "target", "target_scale", "loss", "loss_on",
     "norm_window", "clusters", "bins", "tokenizer", "vocabulary",
 )  # fmt: skip
-SUPERVISED_ONLY = ("label_smoothing",)
+SUPERVISED_ONLY = ("label_smoothing", "val")
+FINETUNE_ONLY = (
+    "start", "start_arch", "layer_decay", "auto_augment", "color_jitter", "erasing", "mixup",
+    "cutmix",
+)  # fmt: skip
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def training(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Turn the fields of `TrainConfig` into options; their help is the record's docstring."""
+def settings_options(defaults: Mapping[str, Any], *left_out: str) -> Decorator:
+    """Turn the fields of `TrainConfig` into options; their help is the record's docstring.
+
+    Args:
+        defaults: values that take the place of the fields' own.
+        left_out: fields that get no option.
+    """
     text = inspect.getdoc(TrainConfig) or ""
     helps = dict(re.findall(r"^ {4}(\w+): ((?:.|\n {8})+?)[.;]?$", text, flags=re.MULTILINE))
 
@@ -30,12 +41,23 @@ def training(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             if field.name in BY_HAND or field.name in left_out:
                 continue
             assert field.default is not MISSING
+            default = defaults.get(field.name, field.default)
             command = click.option(
                 "--" + field.name.replace("_", "-"),
-                default=field.default, type=type(field.default), show_default=True,
+                default=default, type=type(field.default), show_default=True,
                 is_flag=isinstance(field.default, bool),
                 help=_sentence(helps[field.name]),
             )(command)  # fmt: skip
+        return command
+
+    return add
+
+
+def training(*left_out: str) -> Decorator:
+    """Add what both ways of training from scratch take."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = settings_options({}, *FINETUNE_ONLY, *left_out)(command)
         for option in (
             click.option("--resume", is_flag=True, help="Go on with the run in the folder."),
             click.option(

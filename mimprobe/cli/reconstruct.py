@@ -121,7 +121,7 @@ def _write(shown: "Reconstruction", output: Path) -> None:
 
 def _write_figure(shown: "Reconstruction", path: Path) -> None:
     from mimprobe.figures import reconstruction
-    from mimprobe.report.plates import Plate
+    from mimprobe.report.plate import Plate
     from mimprobe.report.rendering import render
     from mimprobe.tables import write_atomically
 

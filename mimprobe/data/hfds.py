@@ -53,12 +53,17 @@ class DatasetImages:
 
     @cached_property
     def labels(self) -> tuple[str, ...] | None:
-        """The class of each row by its name, where the data set has a column of labels."""
+        """The class of each row by its name, where the data set has a column of labels.
+
+        None too where a row has no label: parts for testing hide them, as -1 or as nothing.
+        """
         feature = self.dataset.features.get(LABEL_COLUMN)
         if feature is None:
             return None
         numbers = self.dataset[LABEL_COLUMN]
         names = getattr(feature, "names", None)
+        if any(numbers[row] is None or (names and numbers[row] < 0) for row in self.rows):
+            return None
         return tuple(str(names[numbers[row]] if names else numbers[row]) for row in self.rows)
 
     @cached_property

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mimprobe.data.decoded import DecodedImages
 from mimprobe.data.files import listed_files
 from mimprobe.data.items import ImageItems, Items
 from mimprobe.data.sources import Source, source_at
@@ -42,7 +43,7 @@ class ImageSet:
         skipped: why an image was left out, by its number.
     """
 
-    origin: Source | ImageItems
+    origin: Source | ImageItems | DecodedImages
     limit: int | None = None
     seed: int = 0
     skip_bad_images: bool = False

@@ -3,6 +3,7 @@
     config.json               the `TrainConfig`
     images.json               what tells its images from others
     log.jsonl                 one line for each optimiser step (`log`)
+    evaluations.jsonl         one line for each epoch, where the run has images for validation
     checkpoint.pt             model, optimiser, scaler, average and step; replaced atomically
     checkpoint-previous.pt    the one before, for the case that the newest is damaged
     model.safetensors         the result, with its metadata; written once, at the end
@@ -22,8 +23,9 @@ from torch import Tensor
 
 from mimprobe.errors import CheckpointError, OutputError
 from mimprobe.tables import write_atomically, write_text
-from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig, changed_fields
+from mimprobe.train.config import TrainConfig, changed_fields
 from mimprobe.train.objectives.encoder import architecture
+from mimprobe.train.preprocessing import preprocessing_of
 
 CONFIG, IMAGES, WEIGHTS = "config.json", "images.json", "model.safetensors"
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
@@ -167,14 +169,8 @@ def export_weights(
         "format": 1,
         "kind": model.kind,
         "arch": name,
-        "arch_args": arguments,
-        "preprocessing": {
-            "input_size": list(config.input_shape),
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
-            "interpolation": "bicubic",
-            "crop_pct": 1.0,
-        },
+        "arch_args": getattr(model, "arguments", arguments),
+        "preprocessing": preprocessing_of(model, config).describe(),
         "classes": list(classes),
         "training": {**json.loads(config.to_json()), **facts},
     }

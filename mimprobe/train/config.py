@@ -1,6 +1,7 @@
 """Everything that decides a training run, in one frozen record.
 
-What belongs here: the fields, their defaults and their checks. What does not: anything that runs.
+What belongs here: the fields and their defaults. What does not: their checks (`checks`), and
+anything that runs.
 The command line's flags are these fields with dashes.
 """
 
@@ -10,13 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimprobe.errors import OptionError
+from mimprobe.train.checks import check_settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-LARGEST_SEED = 2**63
-"""PyTorch's generators take seeds of 64 bits."""
 
 BASE_BATCH = 512
 """Learning rates are stated for this batch and scaled linearly to the actual one."""
@@ -27,7 +25,7 @@ class TrainConfig:
     """A run: the same record and the same images give the same losses, bit for bit on a CPU.
 
     Attributes:
-        objective: `simmim` or `supervised`.
+        objective: `simmim`, `supervised` or `finetune`.
         arch: a timm ViT, BEiT, Swin or SwinV2, or a card, whose architecture is taken; `arch_args`
             are passed to `timm.create_model`.
         input_size: side of the square input in pixels, or its height.
@@ -81,8 +79,22 @@ class TrainConfig:
         probe_limit: how many of those images, drawn once and the same at every step.
         probe_analyzers: names of the analyzers, separated by commas.
         tensorboard: also write losses and watched layers for TensorBoard.
+        val: images that are classified after every epoch, as folder or name; none where empty.
+        cache: keep decoded images in memory, `on`, `off`, or `auto` where they fit.
+        cache_memory: most megabytes of decoded images for each of the two sets.
+        skip_bad_images: leave out unreadable images, which are looked for before the first step.
+        start: the network that fine-tuning starts from, as `load_model` takes it (fine-tuning).
+        start_arch: a timm model for weights that do not say theirs (fine-tuning).
+        layer_decay: factor of the learning rate from one layer to the one before (fine-tuning).
+        auto_augment: timm's name of an automatic augmentation; none where empty (fine-tuning).
+        color_jitter: of brightness, contrast and saturation; timm uses it where there is no
+            automatic augmentation (fine-tuning).
+        erasing: probability that a rectangle of an image is replaced by noise (fine-tuning).
+        mixup: parameter of the beta distribution; 0 turns it off (fine-tuning).
+        cutmix: parameter of the beta distribution; 0 turns it off (fine-tuning).
 
-    Source of the defaults: SimMIM (arXiv 2111.09886), 100-epoch recipe.
+    Source of the defaults: SimMIM (arXiv 2111.09886), 100-epoch recipe; `FINETUNING` has those of
+    fine-tuning.
     """
 
     objective: str
@@ -134,71 +146,21 @@ class TrainConfig:
     probe_limit: int = 128
     probe_analyzers: str = "attention_distance,attention_entropy,head_kl"
     tensorboard: bool = False
+    val: str = ""
+    cache: str = "auto"
+    cache_memory: int = 4096
+    skip_bad_images: bool = False
+    start: str = ""
+    start_arch: str = ""
+    layer_decay: float = 1.0
+    auto_augment: str = ""
+    color_jitter: float = 0.0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        choices = {
-            "objective": ("simmim", "supervised"),
-            "precision": ("auto", "float32", "bfloat16", "float16", "float64"),
-            "schedule": ("cosine", "cosine-after-warmup", "step"),
-            "parallel": ("ddp", "fsdp"),
-            "export_precision": ("float32", "float16"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise OptionError(
-                    f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
-                )
-        for name in (
-            "input_size",
-            "epochs",
-            "batch_size",
-            "mask_patch",
-            "accumulate",
-            "decay_epoch",
-        ):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("workers", "seed", "warmup_epochs", "weight_decay", "min_learning_rate"):
-            if getattr(self, name) < 0:
-                raise OptionError(f"{name} must be at least 0, not {getattr(self, name)}")
-        for name in ("base_learning_rate", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise OptionError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("drop_path", "label_smoothing", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise OptionError(
-                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
-                )
-        if self.seed >= LARGEST_SEED:
-            raise OptionError(f"seed must be below {LARGEST_SEED}, not {self.seed}")
-        if "img_size" in self.arch_args:
-            raise OptionError("img_size is not an arch_arg here; it is input_size (--input-size)")
-        for name in ("mask_ratio", "crop_scale"):
-            if not 0 < getattr(self, name) <= 1:
-                raise OptionError(
-                    f"{name} must be above 0 and at most 1, not {getattr(self, name)}"
-                )
-        _check_prediction(self)
-        if self.probe_every < 0 or self.probe_limit < 4:
-            raise OptionError(
-                f"probe_every must be at least 0, not {self.probe_every}, and probe_limit at least "
-                f"4 (images of a CKA), not {self.probe_limit}"
-            )
-        if self.batch_size % self.accumulate:
-            raise OptionError(
-                f"a batch of {self.batch_size} does not divide into {self.accumulate} parts; "
-                "choose a multiple"
-            )
-        if self.export_average and not self.ema_decay:
-            raise OptionError("export_average needs an average; choose ema_decay, such as 0.9999")
-        if self.precision == "float16" and self.parallel == "fsdp":
-            raise OptionError("fsdp takes no float16; choose precision bfloat16")
-        if self.probe_every and self.parallel == "fsdp":
-            raise OptionError("probe_every needs the whole network in each process; choose ddp")
-        if self.warmup_epochs > self.epochs:
-            raise OptionError(
-                f"a warm-up of {self.warmup_epochs:g} epochs does not fit into {self.epochs} epochs"
-            )
+        check_settings(self)
 
     @property
     def input_shape(self) -> tuple[int, int]:
@@ -220,52 +182,25 @@ class TrainConfig:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
-def _check_prediction(config: TrainConfig) -> None:
-    """Check what is predicted from masked images, and how the error is measured."""
-    choices: dict[str, tuple[str | int, ...]] = {
-        "head": ("linear", "mlp", "inverse-swin-t", "inverse-swin-b"),
-        "target": ("pixels", "clusters", "bins", "tokens"),
-        "loss": ("l1", "l2", "smooth_l1"),
-        "loss_on": ("masked", "all"),
-        "bins": (8, 256),
-    }
-    for name, allowed in choices.items():
-        if getattr(config, name) not in allowed:
-            listed = ", ".join(map(str, allowed))
-            raise OptionError(f"{name} {getattr(config, name)!r} is not one of {listed}")
-    for name, lowest in (
-        ("target_scale", 1), ("input_width", 0), ("norm_window", 0), ("clusters", 2),
-        ("vocabulary", 2),
-    ):  # fmt: skip
-        if getattr(config, name) < lowest:
-            raise OptionError(f"{name} must be at least {lowest}, not {getattr(config, name)}")
-    if config.norm_window and (config.norm_window < 3 or config.norm_window % 2 == 0):
-        raise OptionError(
-            f"norm_window must be odd and at least 3, or 0 for none, not {config.norm_window}"
-        )
-    only_for = {
-        "loss": ("pixels", config.loss == "l1"),
-        "norm_window": ("pixels", config.norm_window == 0),
-        "tokenizer": ("tokens", config.tokenizer == ""),
-    }
-    for name, (target, usual) in only_for.items():
-        if not usual and config.target != target:
-            raise OptionError(
-                f"{name} {getattr(config, name)!r} is for target {target}, not {config.target}"
-            )
-    if config.target == "tokens" and not config.tokenizer:
-        raise OptionError("target tokens needs a tokenizer: module:function (--tokenizer)")
-    if config.target == "tokens" and config.target_scale != 1:
-        raise OptionError(
-            f"target_scale {config.target_scale} is not for target tokens, whose tokenizer gives "
-            "the resolution; leave it out"
-        )
-
+FINETUNING: Mapping[str, Any] = {
+    "base_learning_rate": 1.25e-3,
+    "min_learning_rate": 2.5e-7,
+    "warmup_learning_rate": 2.5e-7,
+    "warmup_epochs": 20.0,
+    "drop_path": 0.1,
+    "crop_scale": 0.08,
+    "auto_augment": "rand-m9-mstd0.5-inc1",
+    "color_jitter": 0.4,
+    "erasing": 0.25,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+}
+"""Where fine-tuning differs from pre-training by default. Source: SimMIM's published settings."""
 
 RUN_ONLY = (
     "device", "workers", "checkpoint_minutes", "export_precision", "export_average", "parallel",
-    "checkpoint_activations", "compile", "channels_last", "probe_every", "probe_images",
-    "probe_limit", "probe_analyzers", "tensorboard",
+    "checkpoint_activations", "compile", "channels_last", "cache", "cache_memory",
+    "probe_every", "probe_images", "probe_limit", "probe_analyzers", "tensorboard",
 )  # fmt: skip
 """Fields that may change when a run is resumed: they change no loss beyond rounding."""
 

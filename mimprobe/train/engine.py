@@ -4,7 +4,7 @@ What belongs here: network, optimiser, precision and average of a run, their ste
 What does not: the order of steps (`fit`), files (`checkpoint`), losses (`objectives`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,9 +55,13 @@ class Engine:
 
     def __init__(
         self, model: Objective, config: TrainConfig, group: Processes, device: torch.device,
-        per_epoch: int,
+        per_epoch: int, finish: Callable[[Part], tuple[Tensor, Tensor]],
     ) -> None:  # fmt: skip
-        """Place the network and prepare its optimiser; the weights must be equal everywhere."""
+        """Place the network and prepare its optimiser; the weights must be equal everywhere.
+
+        `finish` makes images on the device of a part as it was loaded.
+        """
+        self.finish = finish
         self.config, self.group, self.device, self.per_epoch = config, group, device, per_epoch
         self.precision = Precision(config.precision, device)
         self.layout = torch.channels_last if config.channels_last else torch.preserve_format
@@ -159,12 +163,12 @@ class Engine:
         return weights
 
     def _prepared(self, part: Part, step: int, number: int) -> tuple[Tensor, Tensor]:
-        """Bring a part to the device, and seed whatever is drawn for it.
+        """Make images of a part, and seed whatever is drawn for it.
 
         Drop path and timm's batch augmentations draw from global generators: by step, process and
         part, so that a resumed run draws the same.
         """
-        images, extra = (tensor.to(self.device, non_blocking=True) for tensor in part)
+        images, extra = self.finish(part)
         images = images.to(self.precision.weights, memory_format=self.layout)
         place = (self.config.seed, step, self.group.rank, number)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))

@@ -1,12 +1,13 @@
 """Batches of a run, and how long the network waits for them.
 
-What belongs here: loading samples in order. What does not: what a sample is (`samples`), and which
-are this process's (`shares`).
+What belongs here: loading samples in order. What does not: what a sample is (`samples`), what
+becomes of it on the device (`finish`), and which are this process's.
 """
 
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from mimprobe.errors import ImageError
 from mimprobe.train.config import TrainConfig
-from mimprobe.train.samples import TrainSamples
+from mimprobe.train.samples import CropSamples, Key, TrainSamples
 
 
 class Feed:
@@ -25,19 +26,24 @@ class Feed:
         waiting: share of the time in `batches` so far that was spent waiting for data.
     """
 
-    def __init__(self, samples: TrainSamples, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self, samples: TrainSamples | CropSamples, config: TrainConfig, device: torch.device
+    ) -> None:
         """Take the samples and where they go."""
         self.samples, self.device = samples, device
         self.workers, self.waiting = config.workers, 0.0
 
-    def batches(self, order: Sampler[list[tuple[int, int]]]) -> Iterator[Sequence[Tensor]]:
+    def batches(self, order: Sampler[list[Key]]) -> Iterator[Sequence[Tensor]]:
         """Give the batches of `order`, and keep `waiting` up to date.
 
         Raises:
             ImageError: an image is unreadable, in one line also where a worker process met it.
         """
         began, waited = time.perf_counter(), 0.0
-        loaded = iter(self._loader(order))
+        loaded: Iterator[Sequence[Tensor]] = iter(self._loader(order))
+        if isinstance(self.samples, CropSamples):
+            # Crops are drawn from generators of their own alone, so a thread may be ahead.
+            loaded = _one_ahead(loaded)
         while True:
             asked = time.perf_counter()
             try:
@@ -52,12 +58,21 @@ class Feed:
             self.waiting = waited / (handed - began)
             yield batch
 
-    def _loader(self, order: Sampler[list[tuple[int, int]]]) -> "DataLoader[Any]":
+    def _loader(self, order: Sampler[list[Key]]) -> "DataLoader[Any]":
         return DataLoader(
             self.samples, batch_sampler=order, num_workers=self.workers,
             pin_memory=self.device.type == "cuda", worker_init_fn=_outlive_the_first_signal,
             generator=torch.Generator(),  # the global one belongs to the network
         )  # fmt: skip
+
+
+def _one_ahead(batches: Iterator[Sequence[Tensor]]) -> Iterator[Sequence[Tensor]]:
+    """Draw the next batch while the last one is computed on."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def _outlive_the_first_signal(worker: int) -> None:  # noqa: ARG001

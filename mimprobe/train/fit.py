@@ -1,30 +1,35 @@
 """The training loop, top to bottom: images in, weights out.
 
-What belongs here: the order of things in a run. What does not: a step (`engine`), batches
-(`feed`, `shares`), files (`checkpoint`, `log`), ends (`stopping`), randomness (`samples`), losses
-(`objectives`).
+What belongs here: the order of things in a run. What does not: what it sees (`inputs`), a step
+(`engine`), batches (`feed`, `finish`, `shares`), files (`checkpoint`, `log`), ends (`stopping`),
+randomness (`samples`), losses (`objectives`).
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch.utils.data import Subset
 
-from mimprobe.data.images import ImageSet, open_images
-from mimprobe.errors import ImageError, StoppedError
+from mimprobe.data.images import ImageSet
+from mimprobe.errors import StoppedError
 from mimprobe.loop.processes import Processes, processes
 from mimprobe.progress import Progress
 from mimprobe.train import checkpoint
 from mimprobe.train.board import Board
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.engine import Engine
+from mimprobe.train.evaluation import Evaluation, LabelledImages, evaluate
 from mimprobe.train.feed import Feed
-from mimprobe.train.log import RunLog, mean_loss
+from mimprobe.train.finish import samples_of
+from mimprobe.train.inputs import Inputs, inputs_of
+from mimprobe.train.log import RunLog, append_evaluation, last_evaluation, mean_loss
 from mimprobe.train.objectives import OBJECTIVES, SimMIM
-from mimprobe.train.samples import TrainSamples, steps_per_epoch
+from mimprobe.train.preprocessing import preprocessing_of
+from mimprobe.train.samples import steps_per_epoch
 from mimprobe.train.saving import Saver
 from mimprobe.train.shares import Part, Shares
 from mimprobe.train.stopping import StopRequest, divergence
@@ -38,56 +43,75 @@ def pretrain(
     *,
     resume: bool = False,
 ) -> Path:
-    """Train a network from scratch and return the path of its weights.
+    """Train a network and return the path of its weights.
 
     Started by `torchrun`, the processes train one network together.
 
     Args:
-        images: a folder `<class>/<image>`, or an opened image set.
+        images: a folder `<class>/<image>`, an archive or data set, or an opened image set.
         output: the run's folder: config, log, checkpoints, and at the end the weights.
         config: everything else that decides the run.
         resume: go on with the run in `output`; the losses continue as if it had not stopped.
 
     Raises:
-        ImageError: too few images for one batch, or no class folders where labels are needed.
+        ImageError: too few images for one batch, or labels that are missing or wrong.
         OptionError: a batch does not divide among the processes.
         OutputError: `output` holds something else, or cannot be written.
         NonFiniteError: the loss is no longer a number; the last checkpoint is kept.
         StoppedError: SIGTERM came; a checkpoint was written.
     """
-    with processes() as group:
-        return _pretrain(open_images(images), Path(output), config, group, resume=resume)
+    with processes() as group, ExitStack() as stack:
+        inputs = inputs_of(images, config)
+        run = _prepare(inputs, Path(output), config, group, resume=resume)
+        stack.callback(torch.set_num_threads, torch.get_num_threads())  # which resuming changes
+        _train(run)
+        return _export(run)
 
 
-def _pretrain(
-    image_set: ImageSet, directory: Path, config: TrainConfig, group: Processes, *, resume: bool
-) -> Path:
-    classes, labels = _classes(image_set, config)
-    per_epoch = steps_per_epoch(len(image_set), config)
-    if per_epoch < 1:
-        raise ImageError(
-            f"{image_set.source} has {len(image_set)} images, fewer than one batch of "
-            f"{config.batch_size}; choose a smaller batch_size"
-        )
-    total = config.epochs * per_epoch
-    board = Board(config, directory, written=group.first)
-    watch = Watch(config, image_set, directory, last=total, board=board)
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of a run go through, in their order."""
+
+    inputs: Inputs
+    shares: Shares
+    feed: Feed
+    engine: Engine
+    watch: Watch
+    saver: Saver
+    val: LabelledImages | None
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps from the first to the last."""
+        return self.engine.config.epochs * self.engine.per_epoch
+
+
+def _prepare(
+    inputs: Inputs, directory: Path, config: TrainConfig, group: Processes, *, resume: bool
+) -> _Run:
+    per_epoch = steps_per_epoch(len(inputs.images), config)
+    shares = Shares(len(inputs.images), config, group)
     device = group.device(config.device)
     torch.manual_seed(config.seed)
-    model = OBJECTIVES[config.objective](config, classes)
-    feed = Feed(TrainSamples(image_set, labels, config, model.sample), config, device)
-    shares = Shares(len(image_set), config, group)
-    shown = {"sha256": image_set.sha256, "images": len(image_set), "classes": classes}
-    group.share(lambda: checkpoint.start_run(directory, config, shown, resume=resume))
+    model = OBJECTIVES[config.objective](config, inputs.classes)
+    preprocessing = preprocessing_of(model, config)
+    watch = Watch(
+        config, inputs.images, directory, last=config.epochs * per_epoch,
+        board=Board(config, directory, written=group.first), kind=model.kind,
+        preprocessing=preprocessing,
+    )  # fmt: skip
+    group.share(lambda: checkpoint.start_run(directory, config, inputs.describe(), resume=resume))
     if isinstance(model, SimMIM):
-        _learn(model, image_set, directory, group)
-    engine = Engine(model, config, group, device, per_epoch)
+        _learn(model, inputs.images, directory, group)
+    samples, finish = samples_of(
+        inputs.images, inputs.labels, model.sample, config, device, preprocessing
+    )
+    engine = Engine(model, config, group, device, per_epoch, finish)
+    val = None
+    if inputs.val is not None:
+        val = LabelledImages(inputs.val, inputs.val_labels, preprocessing)
     saver = Saver(directory, engine, group, config.checkpoint_minutes)
-    with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())  # which resuming changes
-        _train(engine, shares, feed, saver, image_set.ids, watch)
-    facts = {"images": len(image_set), "images_sha256": image_set.sha256}
-    return _export(engine, directory, facts, classes)
+    return _Run(inputs, shares, Feed(samples, config, device), engine, watch, saver, val)
 
 
 def _learn(model: SimMIM, images: ImageSet, directory: Path, group: Processes) -> None:
@@ -97,22 +121,21 @@ def _learn(model: SimMIM, images: ImageSet, directory: Path, group: Processes) -
         model.learn(images, directory)
 
 
-def _train(
-    engine: Engine, shares: Shares, feed: Feed, saver: Saver, ids: Sequence[str], watch: Watch
-) -> None:
+def _train(run: _Run) -> None:
     """Take every step that the run still lacks."""
+    engine, saver, watch, feed = run.engine, run.saver, run.watch, run.feed
     config, group, per_epoch = engine.config, engine.group, engine.per_epoch
-    step, total = saver.resume(), config.epochs * per_epoch
+    step, total = saver.resume(), run.steps
     title = f"{config.objective} {config.arch}"
     bar = Progress(title, total * config.batch_size, unit="images", shown=group.first)
     with StopRequest() as stop, RunLog(saver.directory, step, written=group.first) as log, bar:
         bar.advance(step * config.batch_size)
         while step < total:
-            for parts in shares.batches(feed, step):
+            for parts in run.shares.batches(feed, step):
                 watch(step, engine.model.encoder)
                 taken = engine.take_step(parts, step)
                 if not taken.good:
-                    names = _offenders(engine, shares, parts, step, ids)
+                    names = _offenders(run, parts, step)
                     raise divergence(taken, step + 1, saver.step, names, config.batch_size)
                 step += 1
                 log.add(step, (step - 1) // per_epoch, taken, feed.waiting)
@@ -120,60 +143,63 @@ def _train(
                 told = f"loss {taken.loss:.4f}, waiting for data {feed.waiting:.0%} of the time"
                 bar.advance(config.batch_size, told)
                 stopping, due = group.any_of(stop.made, saver.is_due)
-                if stopping or due:
-                    saver.save(step)
+                if step % per_epoch == 0:
+                    # Before the checkpoint: a run that goes on from it is beyond this epoch.
+                    _evaluate(run, step)
+                elif not (stopping or due):
+                    continue
+                saver.save(step)
                 if stopping:
                     raise StoppedError(
                         f"stopped by SIGTERM after step {step} of {total}; the run is saved in "
                         f"{saver.directory}, go on with --resume"
                     )
-            if saver.step < step:
-                saver.save(step)
     watch(total, engine.model.encoder)
 
 
-def _offenders(
-    engine: Engine, shares: Shares, parts: Sequence[Part], step: int, ids: Sequence[str]
-) -> list[str]:
+def _evaluate(run: _Run, step: int) -> None:
+    """Classify the images of validation, if there are any, each process a part of them."""
+    if run.val is None:
+        return
+    engine, group = run.engine, run.engine.group
+    mine = Subset(run.val, range(group.rank, len(run.val), group.size))
+    found = evaluate(engine.model.encoder, mine, engine.config, engine.device)
+    summed = group.total(torch.tensor(found.counts(), dtype=torch.float64)).tolist()
+    if group.first:
+        together = Evaluation.of_counts(summed)
+        append_evaluation(
+            run.saver.directory, step, step // engine.per_epoch, together.describe()
+        )  # fmt: skip
+        run.watch.board.add(step, {"top1": together.top1 / together.n})
+
+
+def _offenders(run: _Run, parts: Sequence[Part], step: int) -> list[str]:
     """Name the images of all processes whose own loss or gradient is no number."""
-    numbers = shares.numbers(step)
-    mine = [ids[numbers[place]] for place in engine.offenders(parts, step)]
-    return [name for names in engine.group.all_of(mine) for name in names]
+    numbers, ids = run.shares.numbers(step), run.inputs.images.ids
+    mine = [ids[numbers[place]] for place in run.engine.offenders(parts, step)]
+    return [name for names in run.engine.group.all_of(mine) for name in names]
 
 
-def _export(
-    engine: Engine, directory: Path, facts: Mapping[str, Any], classes: Sequence[str]
-) -> Path:
+def _export(run: _Run) -> Path:
     """Let the first process write the weights, with the facts of the run."""
+    engine, directory, images = run.engine, run.saver.directory, run.inputs.images
     path, weights = directory / checkpoint.WEIGHTS, engine.weights()
-    facts = {
-        **facts,
-        "steps": engine.config.epochs * engine.per_epoch,
-        "processes": engine.group.size,
-        "torch": torch.__version__,
-        "device": engine.device.type,
-    }
 
     def write() -> None:
-        loss = mean_loss(directory, last=engine.per_epoch)
+        facts = {
+            "steps": run.steps,
+            "images": len(images),
+            "images_sha256": images.sha256,
+            "final_epoch_loss": mean_loss(directory, last=engine.per_epoch),
+            "evaluation": last_evaluation(directory),
+            "processes": engine.group.size,
+            "torch": torch.__version__,
+            "device": engine.device.type,
+        }
         checkpoint.export_weights(
-            path, engine.model, engine.config, facts={**facts, "final_epoch_loss": loss},
-            classes=classes, weights=weights,
+            path, engine.model, engine.config, facts=facts, classes=run.inputs.classes,
+            weights=weights,
         )  # fmt: skip
 
     engine.group.share(write)
     return path
-
-
-def _classes(images: ImageSet, config: TrainConfig) -> tuple[list[str], list[int]]:
-    """Give the class names in order and each image's class number (0 where there are none)."""
-    if images.labels is None:
-        if config.objective == "supervised":
-            raise ImageError(
-                f"{images.source} has no class folders; supervised training needs the layout "
-                "<class>/<image>"
-            )
-        return [], [0] * len(images)
-    classes = sorted(set(images.labels))
-    number = {name: index for index, name in enumerate(classes)}
-    return classes, [number[name] for name in images.labels]

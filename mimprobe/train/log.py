@@ -1,19 +1,20 @@
-"""The log of a run: one line of JSON for each optimiser step.
+"""The log of a run, a line of JSON for each optimiser step, and that of its evaluations.
 
-What belongs here: writing it, cutting it back, reading it. What does not: what a step is.
+What belongs here: writing them, cutting them back, reading them. What does not: what a step is.
 """
 
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from mimprobe.tables import write_text
 from mimprobe.train.engine import Taken
 
-LOG = "log.jsonl"
+LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
 
 
 class RunLog:
@@ -57,11 +58,30 @@ class RunLog:
             self.file.flush()
 
 
-def cut_log(directory: Path, step: int) -> None:
-    """Drop the log's lines after `step`: they will be written again."""
-    path = directory / LOG
+def append_evaluation(directory: Path, step: int, epoch: int, found: Mapping[str, Any]) -> None:
+    """Add the evaluation after `step` steps and `epoch` epochs."""
+    with (directory / EVALUATIONS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "epoch": epoch, **found}) + "\n")
+
+
+def last_evaluation(directory: Path) -> dict[str, Any] | None:
+    """Read the latest evaluation, if there was one."""
+    path = directory / EVALUATIONS
     if not path.is_file():
-        return
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found: dict[str, Any] | None = json.loads(lines[-1]) if lines else None
+    return found
+
+
+def cut_log(directory: Path, step: int) -> None:
+    """Drop the lines after `step` from log and evaluations: they will be written again."""
+    for name in (LOG, EVALUATIONS):
+        if (directory / name).is_file():
+            _cut(directory / name, step)
+
+
+def _cut(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

@@ -1,66 +1,84 @@
 """Training samples: what a run sees at each (seed, epoch, index), whatever process draws it.
 
-What belongs here: augmentation and order. What does not: decoding (`data.images`) and what an
-objective adds to an image.
+What belongs here: draws and order. What does not: decoding (`data.images`), what is done to an
+image (`augmentation`), and batches on the device (`feed`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from torchvision.transforms import v2
 
 from mimprobe.data.images import ImageSet
-from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig
+from mimprobe.train.augmentation import Augmentation
+from mimprobe.train.config import TrainConfig
+from mimprobe.train.crops import random_crop
 
 Draw = Callable[[int, np.random.Generator], Tensor]
 """An objective's `sample`: label and generator in, mask or label tensor out."""
 
+Key = tuple[int, int]
+"""Epoch and index of a sample."""
+
 
 class TrainSamples(Dataset[tuple[Tensor, Tensor]]):
-    """Random resized crop, flip and normalisation of every image, with what the objective adds."""
+    """Every image with its augmentation, as bytes, and what the objective adds."""
 
     def __init__(
-        self, images: ImageSet, labels: list[int], config: TrainConfig, draw: Draw
+        self,
+        images: ImageSet,
+        labels: Sequence[int],
+        augment: Augmentation,
+        draw: Draw,
+        *,
+        seed: int,
     ) -> None:
-        """Prepare the transform; nothing is decoded yet."""
-        self.images, self.labels, self.draw, self.seed = images, labels, draw, config.seed
-        height, width = config.input_shape
-        stretch = width / height
-        self.transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(
-                    (height, width),
-                    scale=(config.crop_scale, 1.0),
-                    ratio=(3 / 4 * stretch, 4 / 3 * stretch),
-                    interpolation=v2.InterpolationMode.BICUBIC,
-                ),
-                v2.RandomHorizontalFlip(),
-                v2.ToImage(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-            ]
-        )
+        """Keep what a sample is made of; nothing is decoded yet."""
+        self.images, self.labels, self.augment, self.draw = images, labels, augment, draw
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Give image and mask (or label) for `key = (epoch, index)`."""
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """Give bytes (rgb, height, width) and mask or label for `key = (epoch, index)`."""
         epoch, index = key
-        image: Image.Image = self.images.load(index)
         generator = np.random.default_rng((self.seed, epoch, index))
-        # torchvision draws from torch's global generator: it is seeded here and put back.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(generator.integers(2**62)))
-            pixels: Tensor = self.transform(image).as_subclass(Tensor)
+        pixels = self.augment(self.images.load(index), generator)
         return pixels, self.draw(self.labels[index], generator)
 
 
-class EpochOrder(Sampler[list[tuple[int, int]]]):
+class CropSamples(Dataset[tuple[Tensor, Tensor]]):
+    """The same samples where the device does the cropping: numbers instead of pixels."""
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        labels: Sequence[int],
+        draw: Draw,
+        *,
+        smallest: float,
+        stretch: float,
+        seed: int,
+    ) -> None:
+        """Keep what a sample is made of; `size` is the height and width of every image."""
+        self.size, self.labels, self.draw = size, labels, draw
+        self.smallest, self.stretch, self.seed = smallest, stretch, seed
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """Give index and crop, as `cropped_batch` takes them, and mask or label."""
+        epoch, index = key
+        generator = np.random.default_rng((self.seed, epoch, index))
+        crop = random_crop(*self.size, self.smallest, self.stretch, generator)
+        return torch.tensor((index, *crop)), self.draw(self.labels[index], generator)
+
+
+class EpochOrder(Sampler[list[Key]]):
     """Parts of batches, as `(epoch, index)`, from a given step to the end of its epoch.
 
     A batch is cut among the processes, and the share of each into `accumulate` parts.
@@ -74,7 +92,7 @@ class EpochOrder(Sampler[list[tuple[int, int]]]):
         self.epoch, self.skip = divmod(step, steps_per_epoch(n_images, config))
         self.rank, self.processes = rank, processes
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         part = self.config.batch_size // (self.processes * self.config.accumulate)
         for numbers in self.shares():
             for first in range(0, len(numbers), part):

@@ -24,9 +24,8 @@ from mimprobe.errors import OutputError
 from mimprobe.loop import probe, processes
 from mimprobe.tables import MANIFEST_NAME, STEP, Result, join_per_image, read_result
 from mimprobe.train.board import Board
-from mimprobe.train.config import IMAGENET_MEAN, IMAGENET_STD, TrainConfig
+from mimprobe.train.config import TrainConfig
 from mimprobe.train.final import FinalFeatures, Snapshots
-from mimprobe.train.objectives import OBJECTIVES
 from mimprobe.zoo.loaded import LoadedModel
 
 PROBE = "probe"
@@ -45,8 +44,9 @@ class Watch:
     """
 
     def __init__(
-        self, config: TrainConfig, images: ImageSet, directory: Path, *, last: int, board: Board
-    ) -> None:
+        self, config: TrainConfig, images: ImageSet, directory: Path, *, last: int, board: Board,
+        kind: str, preprocessing: Preprocessing,
+    ) -> None:  # fmt: skip
         """Open the fixed images; nothing is written yet.
 
         Args:
@@ -55,12 +55,15 @@ class Watch:
             directory: of the run.
             last: the step at which training ends.
             board: where layer means are shown besides.
+            kind: of the objective, as the exported weights will tell it.
+            preprocessing: that the weights will be exported with.
 
         Raises:
             UnknownNameError: no such analyzer.
             ImageError: there are no such images.
         """
         self.config, self.last, self.board = config, last, board
+        self.kind, self.preprocessing = kind, preprocessing
         self.every, self.name = config.probe_every, directory.resolve().name
         self.folder = directory / PROBE
         self._result: Result | None = None
@@ -100,16 +103,11 @@ class Watch:
     def _analyzers(self) -> list[str]:
         return [name.strip() for name in self.config.probe_analyzers.split(",")]
 
-    @property
-    def _kind(self) -> str:
-        return OBJECTIVES[self.config.objective].kind
-
     def _model(self, encoder: nn.Module) -> LoadedModel:
         """Take the encoder with the preprocessing that its weights will be exported with."""
-        side, arch = self.config.input_size, self.config.arch
-        preprocessing = Preprocessing((side, side), IMAGENET_MEAN, IMAGENET_STD, "bicubic", 1.0)
+        arch = self.config.arch
         return LoadedModel(
-            name=self.name, module=encoder, preprocessing=preprocessing, kind=self._kind,
+            name=self.name, module=encoder, preprocessing=self.preprocessing, kind=self.kind,
             reference=f"{arch} in training", architecture=arch, sha256="",
         )  # fmt: skip
 
@@ -147,7 +145,7 @@ class Watch:
         snapshots.cut(step - 1)
         snapshots.add(step, features)
         if step == self.last:
-            tables[features.name] = snapshots.cka_to_final(features.places, self._kind)
+            tables[features.name] = snapshots.cka_to_final(features.places, self.kind)
         steps = snapshots.steps()
         manifest = {**found.manifest, **self._circumstances(found, steps)}
         manifest["analyzers"][features.name]["memory"] = snapshots.memory()

@@ -56,7 +56,7 @@ def from_timm(wish: Wish, name: str) -> LoadedModel:
     return LoadedModel(
         name=name, module=module, preprocessing=Preprocessing.from_timm(module),
         kind=_kind_of(name, tag), reference=wish.text, architecture=name,
-        sha256=module_sha256(module),
+        sha256=module_sha256(module), arguments={**size, **wish.arch_args},
     )  # fmt: skip
 
 

@@ -123,6 +123,7 @@ def _from_card(wish: Wish, card: Card, path: Path | None = None) -> LoadedModel:
         name=card.name, module=module, kind=card.kind, reference=wish.text,
         preprocessing=preprocessing_at(card.preprocessing, wish.input_size),
         architecture=card.architecture, sha256=file.sha256, load_report=report, card=card,
+        arguments=arguments,
     )  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def _untrained(wish: Wish, name: str) -> LoadedModel:
     return LoadedModel(
         name=wish.text, module=module, kind="untrained", reference=wish.text,
         preprocessing=preprocessing_at(usual, wish.input_size),
-        architecture=architecture, sha256=module_sha256(module),
+        architecture=architecture, sha256=module_sha256(module), arguments=arguments,
     )  # fmt: skip
 
 
@@ -180,7 +181,7 @@ def _as_architecture(wish: Wish, arch: str, file: WeightsFile) -> LoadedModel:
             "was trained with another",
             stacklevel=5,
         )
-    return _of_file(wish, file, module, usual, source.kind, arch, report)
+    return _of_file(wish, file, module, usual, source.kind, arch, report, arguments)
 
 
 def _from_own_file(wish: Wish, file: WeightsFile) -> LoadedModel:
@@ -202,14 +203,15 @@ def _from_own_file(wish: Wish, file: WeightsFile) -> LoadedModel:
         usual = Preprocessing.from_dict(file.metadata["preprocessing"])
         with torch.device("meta"):
             shape = create(arch, arguments)
-        module = create(arch, arguments_at(shape, arguments, wish.input_size))
+        arguments = arguments_at(shape, arguments, wish.input_size)
+        module = create(arch, arguments)
     except (KeyError, TypeError, MimprobeError) as error:
         raise CheckpointError(f"the metadata of {file.path} are damaged: {error}") from error
     report = fill(
         module, CONVERTERS["mimprobe"](file.tensors), str(file.path), converter="mimprobe",
         checked=file.checked, resize=wish.input_size is not None,
     )  # fmt: skip
-    return _of_file(wish, file, module, usual, kind, arch, report)
+    return _of_file(wish, file, module, usual, kind, arch, report, arguments)
 
 
 def _as_recognised(wish: Wish, file: WeightsFile) -> LoadedModel:
@@ -221,7 +223,8 @@ def _as_recognised(wish: Wish, file: WeightsFile) -> LoadedModel:
     arguments = {**network.arguments, **wish.arch_args}
     with torch.device("meta"):
         shape = create(network.architecture, arguments)
-    module = create(network.architecture, arguments_at(shape, arguments, wish.input_size))
+    arguments = arguments_at(shape, arguments, wish.input_size)
+    module = create(network.architecture, arguments)
     recognise.check_heads(module, recognise.source_of(file), str(file.path))
     report = fill(
         module, CONVERTERS[found.converter](file.tensors), str(file.path),
@@ -235,7 +238,7 @@ def _as_recognised(wish: Wish, file: WeightsFile) -> LoadedModel:
             stacklevel=5,
         )
     return _of_file(
-        wish, file, module, found.preprocessing, found.kind, network.architecture, report
+        wish, file, module, found.preprocessing, found.kind, network.architecture, report, arguments
     )
 
 
@@ -247,11 +250,12 @@ def _of_file(
     kind: str,
     architecture: str,
     report: LoadReport,
+    arguments: Mapping[str, Any],
 ) -> LoadedModel:
     return LoadedModel(
         name=file.path.stem, module=module, kind=kind, reference=wish.text,
         preprocessing=preprocessing_at(usual, wish.input_size),
-        architecture=architecture, sha256=file.sha256, load_report=report,
+        architecture=architecture, sha256=file.sha256, load_report=report, arguments=arguments,
     )  # fmt: skip
 
 

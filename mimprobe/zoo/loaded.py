@@ -1,8 +1,9 @@
 """A loaded network, with everything that a comparison needs to know about it."""
 
 import html
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class LoadedModel:
         load_report: what became of every tensor of the file.
         card: its card, if it has one.
         custom_transform: the user's own way from a PIL image to a tensor.
+        arguments: what timm built it with besides its name.
     """
 
     name: str
@@ -39,6 +41,7 @@ class LoadedModel:
     load_report: LoadReport | None = None
     card: Card | None = None
     custom_transform: Callable[[Image.Image], Tensor] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def transform(self) -> Callable[[Image.Image], Tensor]:

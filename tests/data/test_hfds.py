@@ -59,6 +59,13 @@ def test_a_draw_keeps_ids_and_labels_together(parquet):
     assert images.labels == tuple(names[number] for number in numbers(images))
 
 
+def test_rows_without_labels_have_none(tmp_path):
+    rows(3, label=[0, -1, 1]).save_to_disk(tmp_path / "hidden")
+    images = open_images(f"hfds:{tmp_path / 'hidden'}")
+    assert images.labels is None
+    assert images.origin.take([0, 2]).labels == ("cat", "dog")
+
+
 def test_a_saved_data_set(tmp_path):
     rows(3).save_to_disk(tmp_path / "saved")
     images = open_images(f"hfds:{tmp_path / 'saved'}")

@@ -13,8 +13,8 @@ def test_linear_scaling(make_config):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"objective": "mae"}, "objective 'mae' is not one of simmim, supervised"),
         ({"precision": "int8"}, "precision 'int8' is not one of auto, float32, bfloat16, float16"),
+        ({"objective": "mae"}, "objective 'mae' is not one of simmim, supervised, finetune"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"mask_ratio": 1.2}, "mask_ratio must be above 0 and at most 1, not 1.2"),
         ({"seed": -1}, "seed must be at least 0, not -1"),

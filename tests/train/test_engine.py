@@ -71,7 +71,7 @@ def test_the_logged_loss_is_that_of_numpy(changes, photos, make_config, tmp_path
 
 def make_engine(config, kind=Supervised):
     torch.manual_seed(0)
-    return Engine(kind(config, ["cats", "dogs"]), config, Processes(), CPU, 3)
+    return Engine(kind(config, ["cats", "dogs"]), config, Processes(), CPU, 3, tuple)
 
 
 def a_batch():

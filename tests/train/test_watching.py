@@ -24,10 +24,18 @@ from mimprobe.train import checkpoint
 from mimprobe.train.board import Board
 from mimprobe.train.fit import pretrain
 from mimprobe.train.objectives import SimMIM
+from mimprobe.train.preprocessing import preprocessing_of
 from mimprobe.train.watching import Watch
 from mimprobe.zoo.load import load_model
 
 STEPS = [0, 2, 4, 6]
+
+
+def make_watch(config, images, directory, last):
+    return Watch(
+        config, images, directory, last=last, board=Board(config, directory), kind="mim",
+        preprocessing=preprocessing_of(SimMIM, config),
+    )  # fmt: skip
 
 
 def losses(folder):
@@ -82,7 +90,7 @@ def test_cka_to_final_is_the_cka_of_a_layer_then_and_at_the_end(photos, make_con
     config, images = make_config(probe_every=3, probe_limit=8), open_images(photos)
     torch.manual_seed(0)
     encoder = SimMIM(config, []).encoder
-    watch = Watch(config, images, tmp_path, last=6, board=Board(config, tmp_path))
+    watch = make_watch(config, images, tmp_path, last=6)
     drawn = open_images(photos, limit=8).ids
     pixels = torch.stack([_prepared(images[images.ids.index(name)]) for name in drawn])
     features = {}
@@ -171,7 +179,7 @@ def test_what_was_watched_after_the_checkpoint_is_dropped(watched, photos, make_
     """Also where the steps that are watched now are others than then."""
     config, images = make_config(probe_every=5, probe_limit=8), open_images(photos)
     model = SimMIM(config, [])
-    watch = Watch(config, images, watched, last=10, board=Board(config, watched))
+    watch = make_watch(config, images, watched, last=10)
     watch(3, model.encoder)
     watch(5, model.encoder)
     found = read_result(watched / "probe")
@@ -191,7 +199,7 @@ def test_the_encoder_is_left_as_it_was(photos, make_config, tmp_path):
                      [p.requires_grad for p in part.parameters(recurse=False)])
               for name, part in model.named_modules()}  # fmt: skip
     generator = torch.get_rng_state()
-    watch = Watch(config, images, tmp_path, last=9, board=Board(config, tmp_path))
+    watch = make_watch(config, images, tmp_path, last=9)
     watch(0, model.encoder)
     assert torch.equal(torch.get_rng_state(), generator)
     for name, part in model.named_modules():
@@ -218,7 +226,7 @@ def test_watching_goes_on_beside_a_report(photos, make_config, tmp_path):
     probe_folder = tmp_path / "probe"
     write_report(read_result(probe_folder), probe_folder)
     config = make_config(**settings)
-    watch = Watch(config, open_images(photos), tmp_path, last=8, board=Board(config, tmp_path))
+    watch = make_watch(config, open_images(photos), tmp_path, last=8)
     watch(8, SimMIM(config, []).encoder)
     write_report(read_result(probe_folder), probe_folder, overwrite=True)
     assert sorted(read_result(probe_folder)["cka_to_final"]["step"].unique()) == [0, 3, 6, 8]
@@ -239,11 +247,11 @@ def test_bad_input_is_one_line(photos, make_config, tmp_path):
 def test_other_images_and_damaged_tables_are_refused(watched, photos, make_config):
     config = make_config(probe_every=2, probe_limit=7)
     model = SimMIM(config, [])
-    watch = Watch(config, open_images(photos), watched, last=8, board=Board(config, watched))
+    watch = make_watch(config, open_images(photos), watched, last=8)
     with pytest.raises(OutputError, match="watched on other images; watch the same ones"):
         watch(8, model.encoder)
     (watched / "probe" / "head_kl.csv").write_bytes(b"")
-    watch = Watch(config, open_images(photos), watched, last=8, board=Board(config, watched))
+    watch = make_watch(config, open_images(photos), watched, last=8)
     with pytest.raises(OutputError, match="are damaged; move that folder away"):
         watch(8, model.encoder)
 
@@ -301,6 +309,7 @@ from mimprobe.data.images import open_images
 from mimprobe.train.board import Board
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.objectives import SimMIM
+from mimprobe.train.preprocessing import preprocessing_of
 from mimprobe.train.watching import Watch
 
 photos, directory = sys.argv[1], Path(sys.argv[2])
@@ -310,7 +319,10 @@ config = TrainConfig(
 )
 torch.manual_seed(0)
 encoder = SimMIM(config, []).encoder
-watch = Watch(config, open_images(photos), directory, last=2, board=Board(config, directory))
+watch = Watch(
+    config, open_images(photos), directory, last=2, board=Board(config, directory), kind="mim",
+    preprocessing=preprocessing_of(encoder, config),
+)
 for step in range(3):
     watch(step, encoder)
     with torch.no_grad():
