@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from mimprobe.train.parallel import shared_out
+
 
 class Average:
     """`a <- d a + (1 - d) w` for each parameter w, by name.
@@ -39,4 +41,4 @@ class Average:
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Go on from a stored average."""
         for name, average in self.weights.items():
-            average.copy_(weights[name])
+            average.copy_(shared_out(weights[name], average))

@@ -13,6 +13,7 @@ What belongs here: reading and writing them. What does not: deciding when.
 
 import json
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: the file is damaged.
     """
     try:
+        _check_sums(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         int(state["step"])
     except Exception as error:  # whatever a damaged file may look like
         raise CheckpointError(f"{path} is damaged ({_first_line(error)})") from error
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Look for flipped bits, which `torch.load` would take as numbers."""
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {broken}")
 
 
 def _reason(error: OSError | RuntimeError) -> str:

@@ -68,7 +68,7 @@ class TrainConfig:
         export_average: write the average of the weights at the end, not the last ones.
         parallel: with several processes, `ddp` keeps the network in each, `fsdp` shares it out.
         checkpoint_activations: compute activations twice and keep few of them, to save memory.
-        compile: have PyTorch compile the network, which takes a minute and saves time after it.
+        compile: have PyTorch compile the encoder's blocks; it takes a minute and saves time later.
         channels_last: keep feature maps channel by channel, which helps convolutions on CUDA.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         workers: processes that decode images; 0 decodes in the training process.

@@ -18,6 +18,7 @@ from mimprobe.train.config import TrainConfig
 from mimprobe.train.objectives import Objective
 from mimprobe.train.parallel import (
     LossParts,
+    blocks_of,
     is_sharded,
     restore_optimizer,
     restore_weights,
@@ -72,7 +73,9 @@ class Engine:
         self.parts = LossParts(model)
         self.network = spread(self.parts, group, device, config.parallel, self._example)
         if config.compile:
-            self.parts.compile()
+            # Block by block: all share one compiled form, and hooks on other modules cut nothing.
+            for block in blocks_of(self.parts):
+                block.compile()
         self.optimizer = torch.optim.AdamW(
             parameter_groups(model, config),
             lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=device.type == "cuda",

@@ -47,13 +47,13 @@ class Evaluation:
 
     def counts(self) -> list[float]:
         """Give everything that adds up."""
-        return [self.n, self.top1, self.top5, self.loss]
+        return [float(self.n), float(self.top1), float(self.top5), self.loss]
 
     @classmethod
     def of_counts(cls, counts: Sequence[float]) -> "Evaluation":
         """Take what `counts` gave, or sums of it."""
         n, top1, top5, loss = counts
-        return cls(int(n), int(top1), int(top5), float(loss))
+        return cls(int(n), int(top1), int(top5), loss)
 
     def describe(self) -> dict[str, Any]:
         """Give shares with their 95 % intervals and the mean loss, ready for JSON."""

@@ -61,7 +61,7 @@ def spread(
         return parts
     if kind == "fsdp":
         mesh = init_device_mesh(device.type, (group.size,))
-        for block in _blocks(parts):
+        for block in blocks_of(parts):
             fully_shard(block, mesh=mesh)
         fully_shard(parts, mesh=mesh)  # in its place
         return parts
@@ -131,7 +131,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     optimizer.load_state_dict({**state, "state": moments})
 
 
-def _blocks(network: nn.Module) -> list[nn.Module]:
+def blocks_of(network: nn.Module) -> list[nn.Module]:
     """List the blocks of an encoder, which timm keeps in lists called `blocks`."""
     return [
         block

@@ -89,7 +89,11 @@ class Watch:
             return
         device = next(encoder.parameters()).device
         generators = [device] if device.type == "cuda" else []
-        with processes() as group, torch.random.fork_rng(devices=generators):
+        with (
+            processes() as group,
+            torch.random.fork_rng(devices=generators),
+            torch.compiler.set_stance("force_eager"),  # compiled blocks would not call hooks
+        ):
             features = FinalFeatures()
             tools: list[Any] = [*make_analyzers(self._analyzers), features]
             found = probe(

@@ -69,6 +69,8 @@ def main(photos, folder, settings, *more):
     from mimprobe.train.objectives import OBJECTIVES
 
     warnings.simplefilter("error")
+    # PyTorch's own, while it compiles.
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
     if "varying" in more:
         OBJECTIVES["simmim"] = varying()
     config = TrainConfig(**json.loads(settings))

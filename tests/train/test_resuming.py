@@ -123,7 +123,8 @@ def test_a_damaged_newest_checkpoint_is_put_aside(damage, photos, make_config, t
     if damage == "cut":
         del content[len(content) // 2 :]
     if damage == "flipped":
-        content[len(content) // 2] ^= 255
+        for place in range(len(content) // 2, len(content) // 2 + 200):  # more than padding
+            content[place] ^= 255
     if damage == "empty":
         content.clear()
     if damage == "no checkpoint":

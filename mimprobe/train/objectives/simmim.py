@@ -36,7 +36,8 @@ class SimMIM(nn.Module):
         """Build the encoder without a classifier; `classes` are not used.
 
         Raises:
-            OptionError: the sizes of input, patches, masks and target do not fit each other.
+            OptionError: the sizes of input, patches, masks and target do not fit each other, or a
+                mask hides everything.
         """
         super().__init__()
         self.encoder: Any = build_encoder(config, 0)
@@ -50,13 +51,7 @@ class SimMIM(nn.Module):
         if config.mask not in MASKS:
             raise UnknownNameError("mask", config.mask, MASKS)
         self.draw: Callable[..., npt.NDArray[np.bool_]] = MASKS[config.mask]
-        if self.draw(
-            self.grid, cell=self.cell, ratio=self.ratio, generator=np.random.default_rng(0)
-        ).all():
-            raise OptionError(
-                f"mask ratio {config.mask_ratio:g} hides all {self.grid[0] // self.cell} x "
-                f"{self.grid[1] // self.cell} mask patches; choose a smaller ratio"
-            )
+        self.sample(0, np.random.default_rng(0))  # raises where nothing would be visible
         self.mask_token = nn.Parameter(torch.zeros(1, 1, _token_width(self.encoder)))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         outlet = Outlet(

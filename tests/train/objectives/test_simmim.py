@@ -127,7 +127,7 @@ def test_an_oblong_input_is_reconstructed(make_config):
     [
         ({"mask_patch": 12}, "mask patch 12 px is not a multiple of the model's patch 8 x 8 px"),
         ({"mask_patch": 24}, "an input of 32 px does not divide into mask patches of 24 px"),
-        ({"mask_ratio": 0.9}, "mask ratio 0.9 hides all 2 x 2 mask patches; choose a smaller"),
+        ({"mask_ratio": 0.9}, "a mask ratio of 0.9 hides all 4 mask patches; choose a lower"),
         ({"target_scale": 3}, "a target at 1/3 of the input does not fit patches of 8 px"),
         ({"target_scale": 32}, "is coarser than mask patches of 16 px allow; choose a mask_patch"),
         ({**FAMILIES["swin"], "input_size": 18, "mask_patch": 2},
