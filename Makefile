@@ -10,8 +10,8 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)  ## compare SimMIM, supervised and untrained, and write a report
 	$(BIN)/mimprobe demo --output mimprobe-demo --overwrite
 
-test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## run the tests, one process with one thread for each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(STAMP)  ## style, types and layers
 	$(BIN)/ruff check .
