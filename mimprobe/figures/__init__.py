@@ -54,7 +54,6 @@ FIGURES = {
     "head_pairs": head_pairs,
     "prefix_mass": prefix_mass,
     "cka": cka,
-    "cka_to_final": cka_to_final,
     "mutual_neighbours": mutual_neighbours,
     "effective_rank": effective_rank,
     "token_similarity": token_similarity,
@@ -62,6 +61,7 @@ FIGURES = {
     "feature_norm": feature_norm,
     "kernels": kernel_distance,
     "receptive_field": receptive_field,
+    "cka_to_final": cka_to_final,
 }
 """The main figure of each table, in the order in which a report shows them."""
 

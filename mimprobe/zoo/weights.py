@@ -120,14 +120,17 @@ def _read(path: Path) -> tuple[Content, str, int]:
 
 def _content(path: Path, file: BinaryIO, size: int) -> Content:
     head = file.read(HEAD)
+    # First of all: it begins with a length, whose bytes may look like the mark of anything.
+    if is_safetensors(head, size):
+        return read_safetensors(path, head, size)
     file.seek(max(size - 8, 0))
     require_weights(path, head, file.read(8))
+    if path.suffix == ".safetensors" and head[8:9] == b"{":
+        return read_safetensors(path, head, size)  # which says what is missing
     if head.startswith(ZIP):
         return read_zip(path, file, size)
     if head.startswith(PICKLE):
         return read_old(file, size)
-    if is_safetensors(path, head, size):
-        return read_safetensors(path, head, size)
     raise unknown(head)
 
 

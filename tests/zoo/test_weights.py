@@ -234,3 +234,16 @@ def test_reading_needs_no_more_memory_than_the_file(tmp_path, form):
 def _memory(what):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) << 10
+
+
+def test_a_safetensors_file_whatever_the_length_of_its_header(tmp_path):
+    """Its first byte is that of the length, 0x80 among them, with which a pickle begins."""
+    firsts = set()
+    for size in range(32):
+        path = tmp_path / f"{size}.safetensors"
+        safetensors.torch.save_file({"x": torch.ones(2)}, path, {"note": "a" * 8 * size})
+        firsts.add(path.read_bytes()[0])
+        assert read_weights(path).tensors["x"].tolist() == [1.0, 1.0]
+        path.with_suffix(".bin").write_bytes(path.read_bytes())
+        assert read_weights(path.with_suffix(".bin")).tensors["x"].tolist() == [1.0, 1.0]
+    assert firsts == set(range(0, 256, 8))
