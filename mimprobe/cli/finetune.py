@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mimprobe.cli.options import arch_options, cards_option, output_option, read_arguments
 from mimprobe.cli.pretrain import BY_HAND, SIMMIM_ONLY, settings_options
@@ -27,6 +28,10 @@ SAID_OTHERWISE = ("start", "start_arch", "layer_decay", "val", "input_width")
 @arch_options
 @cards_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option(
+    "--change-rates", is_flag=True,
+    help="With --resume: go on with other learning rates, decay or clip norm.",
+)  # fmt: skip
 @settings_options(FINETUNING, *BY_HAND, *SIMMIM_ONLY, *SAID_OTHERWISE)
 def finetune(
     model: str,
@@ -38,6 +43,7 @@ def finetune(
     arch: str | None,
     arch_args: str | None,
     resume: bool,
+    change_rates: bool,
     **settings: Any,
 ) -> None:
     """Fine-tune MODEL on the labelled images TRAIN, by SimMIM's recipe.
@@ -46,16 +52,23 @@ def finetune(
     tar file or shards (wds:PATTERN) with classes, or a data set (hfds:NAME:SPLIT). The result is a
     MODEL too, with the classes in it.
     """
+    from mimprobe.loop import processes
     from mimprobe.train.finetune import finetune as tune
     from mimprobe.train.log import last_evaluation
 
     given = {"layer_decay": layer_decay, "input_size": input_size, "start_arch": arch}
     chosen = {key: value for key, value in given.items() if value is not None}
     settings |= {"val": val, "arch_args": read_arguments(arch_args), **chosen}
-    click.echo(f"weights: {tune(model, train, output, settings, resume=resume).resolve()}")
-    found = last_evaluation(output)
-    if found is not None:
-        click.echo(_told(found))
+    named = click.get_current_context().get_parameter_source("warmup_epochs")
+    if named is ParameterSource.DEFAULT:  # which is shorter in short runs
+        del settings["warmup_epochs"]
+    with processes() as group:
+        path = tune(model, train, output, settings, resume=resume, change_rates=change_rates)
+        found = last_evaluation(output)
+        if group.first:
+            click.echo(f"weights: {path.resolve()}")
+        if group.first and found is not None:
+            click.echo(_told(found))
 
 
 def _told(found: dict[str, Any]) -> str:

@@ -59,6 +59,10 @@ def training(*left_out: str) -> Decorator:
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         command = settings_options({}, *FINETUNE_ONLY, *left_out)(command)
         for option in (
+            click.option(
+                "--change-rates", is_flag=True,
+                help="With --resume: go on with other learning rates, decay or clip norm.",
+            ),
             click.option("--resume", is_flag=True, help="Go on with the run in the folder."),
             click.option(
                 "--arch-args", default="{}", metavar="JSON",
@@ -99,25 +103,29 @@ def pretrain() -> None:
     epilog="Example: mimprobe pretrain simmim photos/ -o runs/simmim --epochs 100 --batch-size 256"
 )
 @training(*SUPERVISED_ONLY)
-def simmim(images: Path, output: Path, resume: bool, arch_args: str, **settings: Any) -> None:
+def simmim(images: Path, output: Path, arch_args: str, **given: Any) -> None:
     """Train by SimMIM: predict the pixels of masked patches."""
-    _run("simmim", images, output, resume, arch_args, settings)
+    _run("simmim", images, output, arch_args, **given)
 
 
 @pretrain.command(
     epilog="Example: mimprobe pretrain supervised photos/ -o runs/supervised --epochs 100"
 )
 @training(*SIMMIM_ONLY)
-def supervised(images: Path, output: Path, resume: bool, arch_args: str, **settings: Any) -> None:
+def supervised(images: Path, output: Path, arch_args: str, **given: Any) -> None:
     """Train by classification; IMAGES holds one folder for each class."""
-    _run("supervised", images, output, resume, arch_args, settings)
+    _run("supervised", images, output, arch_args, **given)
 
 
 def _run(
-    objective: str, images: Path, output: Path, resume: bool, arch_args: str,
-    settings: dict[str, Any],
+    objective: str, images: Path, output: Path, arch_args: str, *, resume: bool,
+    change_rates: bool, **settings: Any,
 ) -> None:  # fmt: skip
+    from mimprobe.loop import processes
     from mimprobe.train.fit import pretrain as train
 
     config = TrainConfig(objective=objective, arch_args=read_arguments(arch_args), **settings)
-    click.echo(f"weights: {train(images, output, config, resume=resume).resolve()}")
+    with processes() as group:
+        path = train(images, output, config, resume=resume, change_rates=change_rates)
+        if group.first:
+            click.echo(f"weights: {path.resolve()}")

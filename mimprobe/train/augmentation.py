@@ -62,12 +62,34 @@ def augmentation(config: TrainConfig, preprocessing: Preprocessing) -> Augmentat
             f"timm knows no auto_augment {config.auto_augment!r}; try rand-m9-mstd0.5-inc1"
         ) from error
 
+    for step in transform.transforms:
+        for operation in _operations(step):
+            if operation.aug_fn is timm.data.auto_augment.posterize:
+                operation.aug_fn = _posterized
+
     def augment(image: Image.Image, generator: np.random.Generator) -> Tensor:
         with seeded(generator):
             pixels: Tensor = transform(image)
         return pixels
 
     return augment
+
+
+def _operations(step: Any) -> list[Any]:
+    """List the operations of one of timm's automatic augmentations."""
+    listed = [*getattr(step, "ops", [])]
+    return listed + [operation for policy in getattr(step, "policy", []) for operation in policy]
+
+
+def _posterized(image: Image.Image, bits: int, **more: Any) -> Image.Image:
+    """Keep the first bits of each colour; timm asks for none of them at its highest level.
+
+    Pillow refuses that, and gave black before it did.
+    """
+    if bits < 1:
+        return Image.new(image.mode, image.size)
+    kept: Image.Image = timm.data.auto_augment.posterize(image, bits, **more)
+    return kept
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 What belongs here: the average. What does not: when it is updated (`engine`) and written (`fit`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,22 @@ class Average:
         for name, parameter in module.named_parameters():
             average = self.weights[name]
             average.mul_(1 - share).add_(parameter.detach(), alpha=share)
+
+    @contextmanager
+    def in_place(self, module: nn.Module) -> Iterator[None]:
+        """Put the average in the place of the weights, and these back after."""
+        self._swap(module)
+        try:
+            yield
+        finally:
+            self._swap(module)
+
+    @torch.no_grad()
+    def _swap(self, module: nn.Module) -> None:
+        for name, parameter in module.named_parameters():
+            kept = parameter.detach().clone()
+            parameter.copy_(self.weights[name])
+            self.weights[name].copy_(kept)
 
     @torch.no_grad()
     def restore(self, weights: Mapping[str, Tensor]) -> None:

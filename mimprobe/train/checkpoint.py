@@ -3,6 +3,7 @@
     config.json               the `TrainConfig`
     images.json               what tells its images from others
     log.jsonl                 one line for each optimiser step (`log`)
+    changes.jsonl             rates that were changed on purpose when the run went on
     evaluations.jsonl         one line for each epoch, where the run has images for validation
     checkpoint.pt             model, optimiser, scaler, average and step; replaced atomically
     checkpoint-previous.pt    the one before, for the case that the newest is damaged
@@ -12,6 +13,7 @@ What belongs here: reading and writing them. What does not: deciding when.
 """
 
 import json
+import time
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -30,13 +32,21 @@ from mimprobe.train.preprocessing import preprocessing_of
 
 CONFIG, IMAGES, WEIGHTS = "config.json", "images.json", "model.safetensors"
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
+CHANGES = "changes.jsonl"
 NEXT = "checkpoint-next.pt"
 """A whole checkpoint on its way to becoming the newest."""
 
 
+RATES = (
+    "base_learning_rate", "min_learning_rate", "warmup_learning_rate", "weight_decay", "clip_norm",
+)  # fmt: skip
+"""Settings that may be changed on purpose after a run diverged."""
+
+
 def start_run(
-    directory: Path, config: TrainConfig, images: Mapping[str, Any], *, resume: bool
-) -> None:
+    directory: Path, config: TrainConfig, images: Mapping[str, Any], *, resume: bool,
+    change_rates: bool = False,
+) -> None:  # fmt: skip
     """Make the run's folder, or check that it holds the same run on the same images.
 
     Args:
@@ -44,13 +54,14 @@ def start_run(
         config: of the run.
         images: what tells one set of images from another, ready for JSON.
         resume: go on with the run in the folder.
+        change_rates: go on with other `RATES`; `changes.jsonl` tells which, and when.
 
     Raises:
         OutputError: the folder holds a run and `resume` is not set, or it holds another run.
     """
     stored = directory / CONFIG
-    if not stored.is_file():
-        if directory.exists() and any(directory.iterdir()):
+    if not stored.is_file() or _is_unborn(directory):
+        if directory.exists() and not _is_unborn(directory) and any(directory.iterdir()):
             raise OutputError(f"{directory} already holds other files; name another folder")
         write_text(directory / IMAGES, json.dumps(dict(images)) + "\n")
         write_text(stored, config.to_json() + "\n")
@@ -74,11 +85,25 @@ def start_run(
             f"{directory} holds a run on other images; resume it on the same ones, or name another "
             "folder"
         )
+    tuned = [one for one in changed if change_rates and one.split()[0] in RATES]
+    changed = [one for one in changed if one not in tuned]
     if changed:
         raise OutputError(
             f"{directory} holds a run with other settings ({'; '.join(changed)}); use the same "
             "ones, or name another folder"
         )
+
+    if tuned:
+        with (directory / CHANGES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time(), 3), "changed": tuned}) + "\n")
+        write_text(stored, config.to_json() + "\n")
+
+
+def _is_unborn(directory: Path) -> bool:
+    """Tell whether a run failed before its first step: it left its settings and nothing else."""
+    if not directory.is_dir():
+        return False
+    return {path.name for path in directory.iterdir()} == {CONFIG, IMAGES}
 
 
 def save_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
@@ -95,8 +120,8 @@ def save_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
         (directory / NEXT).replace(newest)
     except (OSError, RuntimeError) as error:  # PyTorch's writer makes a RuntimeError of some
         raise OutputError(
-            f"{newest} cannot be written at step {state['step']} ({_reason(error)}); the "
-            "checkpoint before it is kept: make room, and go on with --resume"
+            f"{newest} cannot be written at step {state['step']} ({_reason(error)}); "
+            f"{_what_is_left(directory)}: make room, and go on with --resume"
         ) from error
 
 
@@ -153,7 +178,15 @@ def _check_sums(path: Path) -> None:
 
 
 def _reason(error: OSError | RuntimeError) -> str:
+    if "[enforce fail" in str(error):  # PyTorch's writer, which says where in its code
+        return "the disk is full, or files may not be that large"
     return getattr(error, "strerror", None) or _first_line(error)
+
+
+def _what_is_left(directory: Path) -> str:
+    if any((directory / name).is_file() for name in (NEXT, CHECKPOINT, PREVIOUS)):
+        return "the checkpoint before it is kept"
+    return "there was none before it"
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ What belongs here: checks of values against each other. What does not: what need
 images or the machine.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from mimprobe.errors import OptionError
@@ -29,6 +30,9 @@ def check_settings(config: "TrainConfig") -> None:
         "parallel": ("ddp", "fsdp"),
         "export_precision": ("float32", "float16"),
     }
+    for name, value in vars(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise OptionError(f"{name} must be a number, not {value}")
     for name, allowed in choices.items():
         if getattr(config, name) not in allowed:
             raise OptionError(
@@ -44,7 +48,10 @@ def check_settings(config: "TrainConfig") -> None:
     ):
         if getattr(config, name) < 1:
             raise OptionError(f"{name} must be at least 1, not {getattr(config, name)}")
-    for name in ("workers", "seed", "warmup_epochs", "weight_decay", "min_learning_rate"):
+    for name in (
+        "workers", "seed", "warmup_epochs", "weight_decay", "min_learning_rate",
+        "warmup_learning_rate", "checkpoint_minutes",
+    ):  # fmt: skip
         if getattr(config, name) < 0:
             raise OptionError(f"{name} must be at least 0, not {getattr(config, name)}")
     for name in ("base_learning_rate", "clip_norm"):

@@ -5,6 +5,7 @@ What does not: the order of steps (`fit`), files (`checkpoint`), losses (`object
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ class Engine:
                 block.compile()
         self.optimizer = torch.optim.AdamW(
             parameter_groups(model, config),
-            lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=device.type == "cuda",
+            lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True,
         )  # fmt: skip
         self.average = Average(model, config.ema_decay)
 
@@ -159,6 +160,12 @@ class Engine:
         self.precision.scaler.load_state_dict(state["scaler"])
         self.average.restore(state["average"])
 
+    def as_exported(self) -> AbstractContextManager[None]:
+        """Give a context in which the network has the weights that are to be exported."""
+        if self.config.export_average:
+            return self.average.in_place(self.model)
+        return nullcontext()
+
     def weights(self) -> dict[str, Tensor]:
         """Give the weights to be exported: the last ones, or their average if asked for."""
         kept = self.average.weights if self.config.export_average else {}
@@ -209,6 +216,6 @@ class Engine:
 
     def _example(self) -> tuple[Tensor, Tensor]:
         """Make one image, and what the objective adds to it."""
-        shape = (1, 3, self.config.input_size, self.config.input_size)
+        shape = (1, 3, *self.config.input_shape)
         image = torch.zeros(shape, dtype=self.precision.weights, device=self.device)
         return image, self.model.sample(0, np.random.default_rng(0)).unsqueeze(0).to(self.device)

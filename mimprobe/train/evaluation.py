@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mimprobe.data.images import ImageSet
 from mimprobe.data.transforms import Preprocessing
-from mimprobe.errors import ImageError
+from mimprobe.errors import ImageError, NonFiniteError
 from mimprobe.models.device import exact_pass, placed
 from mimprobe.train.config import TrainConfig
 
@@ -132,7 +132,17 @@ def evaluate(
 
 
 def counted(outputs: Tensor, labels: Tensor) -> Evaluation:
-    """Count one batch; of equal outputs, the label's own counts as the lower one."""
+    """Count one batch; of equal outputs, the label's own counts as the lower one.
+
+    Raises:
+        NonFiniteError: an output is no number.
+    """
+    broken = len(outputs) - int(outputs.isfinite().all(1).sum())
+    if broken:
+        raise NonFiniteError(
+            f"the classifier's outputs are no numbers for {broken} of {len(outputs)} images of a "
+            "batch in validation; the last checkpoint is kept"
+        )
     own = outputs.gather(1, labels[:, None])
     better = (outputs >= own).sum(1) - 1
     return Evaluation(

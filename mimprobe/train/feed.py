@@ -4,10 +4,16 @@ What belongs here: loading samples in order. What does not: what a sample is (`s
 becomes of it on the device (`finish`), and which are this process's.
 """
 
+import atexit
+import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from multiprocessing.synchronize import Event
+from types import FrameType
 from typing import Any
 
 import torch
@@ -49,8 +55,10 @@ class Feed:
             try:
                 batch = next(loaded, None)
             except ImageError as error:
-                told = str(error).strip().splitlines()[-1]
-                raise ImageError(told.rpartition("ImageError: ")[2]) from error
+                told = str(error).strip().splitlines()[-1].rpartition("ImageError: ")[2]
+                raise ImageError(
+                    f"{told}; repair it, or start anew with --skip-bad-images"
+                ) from error
             if batch is None:
                 return
             handed = time.perf_counter()
@@ -61,7 +69,7 @@ class Feed:
     def _loader(self, order: Sampler[list[Key]]) -> "DataLoader[Any]":
         return DataLoader(
             self.samples, batch_sampler=order, num_workers=self.workers,
-            pin_memory=self.device.type == "cuda", worker_init_fn=_outlive_the_first_signal,
+            pin_memory=self.device.type == "cuda", worker_init_fn=partial(_outlive, _end()),
             generator=torch.Generator(),  # the global one belongs to the network
         )  # fmt: skip
 
@@ -75,6 +83,22 @@ def _one_ahead(batches: Iterator[Sequence[Tensor]]) -> Iterator[Sequence[Tensor]
             yield batch
 
 
-def _outlive_the_first_signal(worker: int) -> None:  # noqa: ARG001
-    """Leave SIGTERM to the training process, which needs the worker until its step is done."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+@cache
+def _end() -> Event:
+    """Make what is set when this process ends."""
+    event = multiprocessing.Event()
+    atexit.register(event.set)  # before multiprocessing's own function, which ends the workers
+    return event
+
+
+def _outlive(end: Event, worker: int) -> None:  # noqa: ARG001
+    """Leave SIGTERM to the training process, which needs the worker until its step is done.
+
+    SLURM sends it to all processes at once. When the training process ends it sends it too.
+    """
+
+    def obey(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if end.is_set():
+            os._exit(0)  # as if done: of anything else torch complains
+
+    signal.signal(signal.SIGTERM, obey)

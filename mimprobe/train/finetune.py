@@ -32,6 +32,7 @@ def finetune(
     settings: Mapping[str, Any],
     *,
     resume: bool = False,
+    change_rates: bool = False,
 ) -> Path:
     """Fine-tune a network on labelled images and return the path of its weights.
 
@@ -42,12 +43,14 @@ def finetune(
             epoch if `settings` name images for `val`.
         settings: fields of `TrainConfig` where they shall not be those of the recipe.
         resume: go on with the run in `output`.
+        change_rates: go on with other learning rates, weight decay or norm of the gradient.
 
     Raises:
         ImageError: labels are missing or differ between the two sets, or there are too few images.
         OptionError: the network is not one of timm, or a setting is outside its range.
     """
-    return pretrain(images, output, finetuning_config(model, settings), resume=resume)
+    config = finetuning_config(model, settings)
+    return pretrain(images, output, config, resume=resume, change_rates=change_rates)
 
 
 def finetuning_config(model: str | os.PathLike[str], settings: Mapping[str, Any]) -> TrainConfig:
@@ -71,11 +74,17 @@ def finetuning_config(model: str | os.PathLike[str], settings: Mapping[str, Any]
         raise OptionError(f"{os.fspath(model)} takes no square images; pass input_size")
     chosen = {
         "input_size": usual.input_size[0], "layer_decay": layer_decay(loaded.module),
-        **FINETUNING, **settings,
+        **FINETUNING, "warmup_epochs": usual_warmup(settings.get("epochs")), **settings,
     }  # fmt: skip
     return TrainConfig(
         objective="finetune", arch=loaded.architecture, start=os.fspath(model), **chosen
     )
+
+
+def usual_warmup(epochs: int | None) -> float:
+    """Give the warm-up of a run in epochs: the recipe's 20 of 100, and a fifth of shorter runs."""
+    longest: float = FINETUNING["warmup_epochs"]
+    return longest if epochs is None else min(longest, epochs / 5)
 
 
 def layer_decay(network: nn.Module) -> float:

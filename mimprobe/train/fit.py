@@ -42,6 +42,7 @@ def pretrain(
     config: TrainConfig,
     *,
     resume: bool = False,
+    change_rates: bool = False,
 ) -> Path:
     """Train a network and return the path of its weights.
 
@@ -52,6 +53,8 @@ def pretrain(
         output: the run's folder: config, log, checkpoints, and at the end the weights.
         config: everything else that decides the run.
         resume: go on with the run in `output`; the losses continue as if it had not stopped.
+        change_rates: go on with other learning rates, weight decay or norm of the gradient, such as
+            after a loss that was no number.
 
     Raises:
         ImageError: too few images for one batch, or labels that are missing or wrong.
@@ -62,7 +65,9 @@ def pretrain(
     """
     with processes() as group, ExitStack() as stack:
         inputs = inputs_of(images, config)
-        run = _prepare(inputs, Path(output), config, group, resume=resume)
+        run = _prepare(
+            inputs, Path(output), config, group, resume=resume, change_rates=change_rates
+        )
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # which resuming changes
         _train(run)
         return _export(run)
@@ -87,8 +92,9 @@ class _Run:
 
 
 def _prepare(
-    inputs: Inputs, directory: Path, config: TrainConfig, group: Processes, *, resume: bool
-) -> _Run:
+    inputs: Inputs, directory: Path, config: TrainConfig, group: Processes, *, resume: bool,
+    change_rates: bool,
+) -> _Run:  # fmt: skip
     per_epoch = steps_per_epoch(len(inputs.images), config)
     shares = Shares(len(inputs.images), config, group)
     device = group.device(config.device)
@@ -100,12 +106,16 @@ def _prepare(
         board=Board(config, directory, written=group.first), kind=model.kind,
         preprocessing=preprocessing,
     )  # fmt: skip
-    group.share(lambda: checkpoint.start_run(directory, config, inputs.describe(), resume=resume))
-    if isinstance(model, SimMIM):
-        _learn(model, inputs.images, directory, group)
     samples, finish = samples_of(
         inputs.images, inputs.labels, model.sample, config, device, preprocessing
     )
+    group.share(
+        lambda: checkpoint.start_run(
+            directory, config, inputs.describe(), resume=resume, change_rates=change_rates
+        )
+    )
+    if isinstance(model, SimMIM):
+        _learn(model, inputs.images, directory, group)
     engine = Engine(model, config, group, device, per_epoch, finish)
     val = None
     if inputs.val is not None:
@@ -163,7 +173,8 @@ def _evaluate(run: _Run, step: int) -> None:
         return
     engine, group = run.engine, run.engine.group
     mine = Subset(run.val, range(group.rank, len(run.val), group.size))
-    found = evaluate(engine.model.encoder, mine, engine.config, engine.device)
+    with engine.as_exported():
+        found = evaluate(engine.model.encoder, mine, engine.config, engine.device)
     summed = group.total(torch.tensor(found.counts(), dtype=torch.float64)).tolist()
     if group.first:
         together = Evaluation.of_counts(summed)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from mimprobe.errors import OutputError
 from mimprobe.tables import write_text
 from mimprobe.train.engine import Taken
 
@@ -53,9 +54,16 @@ class RunLog:
             "waiting": round(waiting, 4),
             "time": round(time.time(), 3),
         }
-        if self.file is not None:
+        if self.file is None:
+            return
+        try:
             self.file.write(json.dumps(entry) + "\n")
             self.file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{self.file.name} cannot be written at step {step} ({error.strerror}); the last "
+                "checkpoint is kept: make room, and go on with --resume"
+            ) from error
 
 
 def append_evaluation(directory: Path, step: int, epoch: int, found: Mapping[str, Any]) -> None:

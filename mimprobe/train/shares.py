@@ -33,6 +33,12 @@ class Shares:
                 f"a batch of {config.batch_size} does not divide among {group.size} processes with "
                 f"{config.accumulate} parts each; choose a multiple of {cuts}"
             )
+        if (config.mixup or config.cutmix) and config.batch_size // cuts % 2:
+            raise OptionError(
+                f"mixup and cutmix pair images, and a batch of {config.batch_size} has "
+                f"{config.batch_size // cuts} in each of its {cuts} parts; choose a multiple of "
+                f"{2 * cuts}"
+            )
         self.n_images, self.config, self.group = n_images, config, group
 
     def batches(self, feed: Feed, step: int) -> Iterator[list[Part]]:

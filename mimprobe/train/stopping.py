@@ -61,7 +61,7 @@ def divergence(
     whose = _whose(names, batch_size)
     return NonFiniteError(
         f"{what} is {value} at step {step} (learning rate {taken.rate:.3g}) {whose}; the run "
-        f"stopped and {kept}; lower base_learning_rate to go on"
+        f"stopped and {kept}; go on with --resume --change-rates and a lower base_learning_rate"
     )
 
 

@@ -17,6 +17,7 @@ def test_linear_scaling(make_config):
         ({"objective": "mae"}, "objective 'mae' is not one of simmim, supervised, finetune"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"mask_ratio": 1.2}, "mask_ratio must be above 0 and at most 1, not 1.2"),
+        ({"base_learning_rate": float("nan")}, "base_learning_rate must be a number, not nan"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"seed": 10**20}, "seed must be below"),
         ({"workers": -1}, "workers must be at least 0, not -1"),

@@ -168,7 +168,8 @@ def test_an_image_without_a_number_is_named_and_the_checkpoint_kept(
     told = str(caught.value)
     assert re.search(
         r"\(learning rate [\d.e-]+\) for dogs/07\.png of the batch's 8 images; the run stopped and "
-        r"the checkpoint of step 2 is kept; lower base_learning_rate to go on$", told
+        r"the checkpoint of step 2 is kept; go on with --resume --change-rates and a lower "
+        r"base_learning_rate$", told,
     )  # fmt: skip
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert len(read_log(tmp_path / "run")) == 2

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mimprobe.data.images import open_images
+from mimprobe.errors import NonFiniteError
 from mimprobe.train.evaluation import (
     NORMAL_QUANTILE,
     Evaluation,
@@ -90,3 +91,10 @@ def test_every_image_is_classified_once_whatever_the_batch(photos, make_config, 
     assert (found.n, found.top1, found.top5) == (24, 23, 24)
     assert network.calls == math.ceil(24 / batch_size)
     assert network.training
+
+
+def test_outputs_that_are_no_numbers_are_not_counted():
+    outputs = torch.zeros(3, 4)
+    outputs[1, 2] = torch.nan
+    with pytest.raises(NonFiniteError, match="no numbers for 1 of 3 images"):
+        counted(outputs, torch.tensor([0, 1, 2]))

@@ -5,15 +5,22 @@ import json
 import tarfile
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import safetensors
 import torch
+from PIL import Image
 
+from mimprobe.data.images import open_images
 from mimprobe.errors import OptionError, UnknownNameError
+from mimprobe.train import augmentation as augmented_by
 from mimprobe.train import log
+from mimprobe.train.augmentation import augmentation
 from mimprobe.train.engine import Engine
+from mimprobe.train.evaluation import LabelledImages, evaluate
 from mimprobe.train.finetune import finetune, finetuning_config
 from mimprobe.train.fit import pretrain
+from mimprobe.train.preprocessing import preprocessing_of
 from mimprobe.zoo.load import load_model
 
 TINY = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
@@ -184,3 +191,49 @@ def test_a_start_that_takes_no_square_images(monkeypatch):
     monkeypatch.setattr(module, "load_model", lambda *_, **__: wide)
     with pytest.raises(OptionError, match="takes no square images; pass input_size"):
         finetuning_config(START, {})
+
+
+def test_timms_highest_level_of_posterize():
+    """It asks for no bits at all, which Pillow refuses."""
+    image = Image.linear_gradient("L").convert("RGB")
+    for bits in (1, 4):
+        expected = np.array(image) & (256 - 2 ** (8 - bits))
+        np.testing.assert_array_equal(np.array(augmented_by._posterized(image, bits)), expected)
+    assert not np.array(augmented_by._posterized(image, 0)).any()
+    chosen = {"arch_args": TINY, "input_size": 32, "auto_augment": "rand-m10-n6-inc1"}
+    config = finetuning_config(START, chosen)
+    augment = augmentation(config, preprocessing_of(torch.nn.Identity(), config))
+    for seed in range(40):  # two of three draw it
+        assert augment(image, np.random.default_rng(seed)).shape == (3, 32, 32)
+
+
+def test_the_warm_up_of_short_runs_is_a_fifth():
+    chosen = {"arch_args": TINY, "input_size": 32}
+    assert finetuning_config(START, {**chosen, "epochs": 10}).warmup_epochs == 2.0
+    assert finetuning_config(START, {**chosen, "epochs": 300}).warmup_epochs == 20.0
+    assert (
+        finetuning_config(START, {**chosen, "epochs": 10, "warmup_epochs": 5.0}).warmup_epochs == 5
+    )
+
+
+def test_what_is_evaluated_is_what_is_exported(photos, tmp_path):
+    chosen = settings(val=str(photos), ema_decay=0.99, export_average=True)
+    path = finetune(START, photos, tmp_path / "run", chosen)
+    loaded = load_model(path, device="cpu")
+    opened = open_images(photos)
+    number = {name: place for place, name in enumerate(sorted(set(opened.labels)))}
+    labelled = LabelledImages(
+        opened, [number[name] for name in opened.labels], loaded.preprocessing
+    )
+    config = finetuning_config(START, chosen)
+    found = evaluate(loaded.module, labelled, config, torch.device("cpu")).describe()
+    last = lines(tmp_path / "run" / "evaluations.jsonl")[-1]
+    assert found["loss"] == pytest.approx(last["loss"], abs=1e-6)
+
+
+def test_a_refused_start_leaves_nothing_in_the_way(photos, tmp_path):
+    with pytest.raises(OptionError, match="timm knows no auto_augment 'foo'"):
+        finetune(START, photos, tmp_path / "run", settings(auto_augment="foo"))
+    with pytest.raises(OptionError, match="mixup and cutmix pair images"):
+        finetune(START, photos, tmp_path / "run", settings(batch_size=6, accumulate=2))
+    finetune(START, photos, tmp_path / "run", settings(epochs=1))

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -208,3 +209,38 @@ def test_weights_of_an_average_are_exported_on_wish(photos, make_config, tmp_pat
     assert not torch.equal(
         state["model"]["encoder.norm.weight"], state["average"]["encoder.norm.weight"]
     )
+
+
+def test_a_run_goes_on_with_other_rates_on_purpose(photos, make_config, tmp_path):
+    run = tmp_path / "run"
+    pretrain(photos, run, make_config(epochs=1))
+    changed = make_config(epochs=1, base_learning_rate=0.01)
+    with pytest.raises(OutputError, match=r"other settings \(base_learning_rate 0\.05 -> 0\.01\)"):
+        pretrain(photos, run, changed, resume=True)
+    with pytest.raises(OutputError, match=r"other settings \(mask_ratio"):
+        pretrain(photos, run, make_config(epochs=1, mask_ratio=0.5), resume=True, change_rates=True)
+    pretrain(photos, run, changed, resume=True, change_rates=True)
+    (line,) = (run / "changes.jsonl").read_text().splitlines()
+    assert json.loads(line)["changed"] == ["base_learning_rate 0.05 -> 0.01"]
+    pretrain(photos, run, changed, resume=True)
+
+
+@pytest.mark.slow
+def test_a_damaged_image_ends_a_run_whose_workers_ignore_signals(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    damaged = tmp_path / "photos" / "dogs" / "03.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    command = [
+        sys.executable, "-m", "mimprobe", "pretrain", "simmim", tmp_path / "photos",
+        "-o", tmp_path / "run", "--arch", "vit_tiny_patch16_224", "--arch-args",
+        '{"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}', "--input-size", 32,
+        "--mask-patch", 16, "--batch-size", 8, "--epochs", 2, "--workers", 2, "--device", "cpu",
+        "--cache", "off", "--warmup-epochs", 0,
+    ]  # fmt: skip
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=120, env=ONE_THREAD
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "dogs/03.png" in line
+    assert line.endswith("repair it, or start anew with --skip-bad-images")
