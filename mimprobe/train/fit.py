@@ -69,7 +69,12 @@ def pretrain(
             inputs, Path(output), config, group, resume=resume, change_rates=change_rates
         )
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # which resuming changes
-        _train(run)
+        try:
+            _train(run)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"the same command with --resume goes on from step {run.saver.step}"
+            ) from error
         return _export(run)
 
 

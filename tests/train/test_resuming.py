@@ -17,6 +17,7 @@ from runs import ONE_THREAD, START, losses, read_log
 
 from mimprobe.errors import CheckpointError, OutputError
 from mimprobe.train import checkpoint
+from mimprobe.train.engine import Engine
 from mimprobe.train.fit import pretrain
 from mimprobe.zoo.load import load_model
 
@@ -244,3 +245,16 @@ def test_a_damaged_image_ends_a_run_whose_workers_ignore_signals(photos, tmp_pat
     (line,) = done.stderr.splitlines()
     assert "dogs/03.png" in line
     assert line.endswith("repair it, or start anew with --skip-bad-images")
+
+
+def test_an_interrupted_run_says_how_to_go_on(photos, make_config, tmp_path, monkeypatch):
+    take = Engine.take_step
+
+    def take_until(engine, parts, step):
+        if step == 4:
+            raise KeyboardInterrupt
+        return take(engine, parts, step)
+
+    monkeypatch.setattr(Engine, "take_step", take_until)
+    with pytest.raises(KeyboardInterrupt, match="same command with --resume goes on from step 3"):
+        pretrain(photos, tmp_path / "run", make_config())
