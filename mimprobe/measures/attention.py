@@ -93,8 +93,10 @@ class RowProducts:
 def row_products(attention: Attention) -> RowProducts:
     """Take the logarithm and the sums over keys once, for all measures that need them."""
     attention = widened(attention)
-    cross = torch.cat([_cross(images) for images in _in_cache(attention)])
-    return RowProducts(cross, attention.sum(-1, dtype=torch.float64), attention.shape[-1])
+    parts = _in_cache(attention)
+    cross = torch.cat([_cross(images) for images in parts])
+    mass = torch.cat([images.sum(-1, dtype=torch.float64) for images in parts])
+    return RowProducts(cross, mass, attention.shape[-1])
 
 
 def row_dots(attention: Attention) -> RowPairs:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mimprobe.errors import OptionError, UnknownNameError
+from mimprobe.models.allocation import kept_pages
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -102,7 +103,8 @@ def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
     home = device if first is None else first.device
     try:
         module.to(device).eval()
-        yield
+        with kept_pages(device):
+            yield
     finally:
         module.to(home)
         for part, training in modes:

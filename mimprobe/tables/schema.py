@@ -116,9 +116,33 @@ the side of a square have its middle, which may lie between pixels, and as `shar
 whole map that lies in it.
 """
 
+READOUT_COLUMNS = (
+    "model", "kind", "site", "layer", "pooling", "metric", "unit", "value", "std", "se", "n",
+    "note",
+)  # fmt: skip
+"""How well a read-out does: one row for each model, layer, pooling and metric.
+
+`metric` names the read-out, as `knn_accuracy`; `pooling` is `mean`, `cls` or `both`. Several seeds
+and the images of the validation set are behind `se`; `n` counts the images.
+"""
+
+LAYER_TEST_COLUMNS = (
+    "model", "kind", "test", "changed", "layer", "other_layer", "head", "seed", "pooling", "metric",
+    "unit", "value", "std", "se", "n", "note",
+)  # fmt: skip
+"""What is left of a network whose blocks were changed: the tables `layer_swap` and its like.
+
+`test` is `swap`, `drop`, `reset` or `heads`; `changed` the number of blocks (or heads) changed, 0 in
+the row of the intact network. Rows of the curve have neither `layer` nor `head`; `seed` is empty in
+those that hold the mean over seeds. Rows with `layer` and `other_layer` are of one exchange (both
+orders are there), with `layer` alone of one block, with `layer` and `head` of one head. `metric` is
+`drift` (CKA to the intact network) or names a read-out, as `knn_accuracy`. In per-image values
+`site` is the test, `layer` the number changed, and the values are means over seeds.
+"""
+
 TEXT_COLUMNS = (
     "model", "kind", "site", "other_model", "other_kind", "other_site", "convolution", "metric",
-    "unit", "note",
+    "unit", "note", "test", "pooling",
 )  # fmt: skip
 """Columns that stay text when read back, even where a model is called `1` or `nan`."""
 

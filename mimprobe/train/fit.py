@@ -17,6 +17,7 @@ from torch.utils.data import Subset
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import StoppedError
 from mimprobe.loop.processes import Processes, processes
+from mimprobe.models.allocation import kept_pages
 from mimprobe.progress import Progress
 from mimprobe.train import checkpoint
 from mimprobe.train.board import Board
@@ -69,6 +70,7 @@ def pretrain(
             inputs, Path(output), config, group, resume=resume, change_rates=change_rates
         )
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # which resuming changes
+        stack.enter_context(kept_pages(run.engine.device))
         try:
             _train(run)
         except KeyboardInterrupt as error:
