@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mimprobe.data.images import open_images as open_images
     from mimprobe.data.transforms import Preprocessing as Preprocessing
     from mimprobe.errors import MimprobeError as MimprobeError
+    from mimprobe.experiments.layers.run import layer_test as layer_test
     from mimprobe.experiments.mask_distances import mask_distances as mask_distances
     from mimprobe.experiments.overlay import attention_overlay as attention_overlay
     from mimprobe.experiments.receptive_field import receptive_field as receptive_field
@@ -67,6 +68,7 @@ _HOMES = {
     "finetune": "mimprobe.train.finetune",
     "head_kl": "mimprobe.measures.attention",
     "hsic": "mimprobe.measures.similarity",
+    "layer_test": "mimprobe.experiments.layers.run",
     "layout": "mimprobe.models.sites",
     "linear_cka": "mimprobe.measures.similarity",
     "load_model": "mimprobe.zoo.load",
@@ -102,6 +104,7 @@ __all__ = [
     "finetune",
     "head_kl",
     "hsic",
+    "layer_test",
     "layout",
     "linear_cka",
     "load_model",

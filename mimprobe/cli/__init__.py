@@ -13,6 +13,7 @@ from mimprobe.cli.compare import compare, probe, report
 from mimprobe.cli.demo import demo
 from mimprobe.cli.export import export
 from mimprobe.cli.finetune import finetune
+from mimprobe.cli.layers import layers
 from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
@@ -20,8 +21,8 @@ from mimprobe.cli.receptive import receptive
 from mimprobe.cli.reconstruct import reconstruct
 
 COMMANDS = (
-    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, finetune,
-    avgdist, export, models,
+    demo, compare, probe, report, claims, overlay, receptive, reconstruct, layers, pretrain,
+    finetune, avgdist, export, models,
 )  # fmt: skip
 
 

@@ -1,0 +1,204 @@
+"""`mimprobe layers`: what happens when layers are swapped, dropped, reset, or lose a head."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mimprobe.cli.options import (
+    MODEL_HELP,
+    arch_options,
+    cards_option,
+    command_line,
+    load_named,
+    output_option,
+    overwrite_option,
+    read_arguments,
+    read_pairs,
+)
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """What was typed for a layer test."""
+
+    models: tuple[str, ...]
+    images: str
+    val: str
+    output: Path
+    readout: str
+    seeds: int
+    layer: int | None
+    pooling: str
+    kinds: tuple[str, ...]
+    limit: int | None
+    batch_size: int
+    device: str
+    seed: int
+    budget: int
+    arch: str | None
+    arch_args: str | None
+    input_size: int | None
+    overwrite: bool
+
+
+def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None]:
+    """Add what all layer tests take."""
+
+    @functools.wraps(command)
+    def gathered(**typed: Any) -> None:
+        command(LayerOptions(**typed))
+
+    wrapped: Callable[..., None] = gathered
+    options = [
+        click.argument("models", nargs=-1, required=True, metavar="MODEL..."),
+        click.option(
+            "--images", required=True, metavar="TRAIN",
+            help="Images that read-outs learn from, in folders by class (or shards with labels).",
+        ),
+        click.option(
+            "--val", required=True, metavar="VAL",
+            help="Images of the same classes that they are judged on; drift is taken on these.",
+        ),
+        output_option("Folder for tables and report."),
+        click.option(
+            "--readout", default="drift,knn", show_default=True, metavar="A,B",
+            help="drift (CKA to the intact network; always taken), knn (20 nearest neighbours), "
+            "linear (linear probe; of the curve alone, as it takes seconds for each network).",
+        ),
+        click.option(
+            "--seeds", default=3, show_default=True, type=int,
+            help="How often what is random is drawn: permutations, fresh weights, linear probes.",
+        ),
+        click.option(
+            "--layer", type=int, metavar="N",
+            help="Read out behind this layer, from 1; default: the last, behind the final norm.",
+        ),
+        click.option(
+            "--pooling", default="mean", show_default=True, help="Of the tokens: mean, cls, both."
+        ),
+        click.option(
+            "--kind", "kinds", multiple=True, metavar="NAME=KIND",
+            help="How a model was trained, for its colour.",
+        ),
+        click.option(
+            "--limit", type=click.IntRange(min=1), help="At most so many images of each set, drawn."
+        ),
+        click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1)),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N"),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1)),
+        click.option(
+            "--budget", default=1024, show_default=True, type=click.IntRange(min=1), metavar="MB",
+            help="Memory for features; beyond it they are kept on disk.",
+        ),
+        arch_options,
+        cards_option,
+        overwrite_option(),
+    ]  # fmt: skip
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@click.group()
+def layers() -> None:
+    """Change the layers of models and measure what is left of them."""
+
+
+@layers.command(
+    epilog="Example: mimprobe layers swap simmim-tiny40 supervised-tiny40 --images train/ "
+    "--val val/ --readout knn,linear --seeds 3 -o out/"
+)
+@layer_options
+def swap(options: LayerOptions) -> None:
+    """Exchange every two blocks, and permute 2, 3, ... of them at random.
+
+    In Swin and SwinV2, blocks change places within their stage and window shift.
+    """
+    _test("swap", options)
+
+
+@layers.command(
+    epilog="Example: mimprobe layers drop simmim-tiny40 supervised-tiny40 --images train/ "
+    "--val val/ --readout knn,linear -o out/"
+)
+@layer_options
+def drop(options: LayerOptions) -> None:
+    """Leave out the last 1, 2, ... blocks, and each block alone.
+
+    The final norm, and the down-sampling between stages, stay.
+    """
+    _test("drop", options)
+
+
+@layers.command(
+    epilog="Example: mimprobe layers reset simmim-tiny40 --images train/ --val val/ -o out/"
+)
+@layer_options
+def reset(options: LayerOptions) -> None:
+    """Give the last 1, 2, ... blocks fresh weights, and each block alone."""
+    _test("reset", options)
+
+
+@layers.command(
+    epilog="Example: mimprobe layers heads simmim-tiny40 --images train/ --val val/ -o out/"
+)
+@layer_options
+def heads(options: LayerOptions) -> None:
+    """Mask each attention head alone."""
+    _test("heads", options)
+
+
+for test in (swap, drop, reset, heads):
+    test.help = f"{inspect.cleandoc(test.help or '')}\n\n{MODEL_HELP}"
+
+
+def _test(name: str, options: LayerOptions) -> None:
+    """Check what is cheap to check, then load, measure and write."""
+    from mimprobe.data.images import open_images
+    from mimprobe.experiments.layers.checks import check_choices
+    from mimprobe.experiments.layers.run import layer_test
+    from mimprobe.readout.labels import labels_of
+    from mimprobe.report import write_report
+    from mimprobe.tables import check_output
+
+    check_output(options.output, overwrite=options.overwrite)
+    readouts = [part.strip() for part in options.readout.split(",") if part.strip()]
+    check_choices(name, readouts, options.seeds, options.batch_size)
+    train, val = open_images(options.images), open_images(options.val)
+    if set(readouts) - {"drift"}:
+        labels_of(train, val)  # what is wrong with them is better found before models are loaded
+    loaded = [
+        load_named(
+            text,
+            arch=options.arch,
+            arch_args=read_arguments(options.arch_args),
+            input_size=options.input_size,
+            device=options.device,
+            seed=options.seed,
+        )
+        for text in options.models
+    ]
+    result = layer_test(
+        loaded,
+        name,
+        train,
+        val,
+        readouts=readouts,
+        seeds=options.seeds,
+        layer=None if options.layer is None else options.layer - 1,
+        pooling=options.pooling,
+        kinds=read_pairs(options.kinds, "kind"),
+        batch_size=options.batch_size,
+        device=options.device,
+        seed=options.seed,
+        limit=options.limit,
+        budget_bytes=options.budget << 20,
+        command=command_line(),
+    )
+    path = write_report(result, options.output, overwrite=options.overwrite)
+    click.echo(f"report: {path.resolve()}")

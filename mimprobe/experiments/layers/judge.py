@@ -1,0 +1,135 @@
+"""One model through one test: its variants, their features, and every read-out of each.
+
+What belongs here: which variant goes through which read-out. What does not: several models and the
+manifest (`run`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from mimprobe.data.images import ImageSet
+from mimprobe.experiments.layers.outcomes import Outcome, accuracy, drift
+from mimprobe.experiments.layers.passes import VariantFeatures, variant_features
+from mimprobe.experiments.layers.rows import Tested
+from mimprobe.experiments.layers.variants import TESTS, Variant, intact
+from mimprobe.models.device import placed
+from mimprobe.progress import Progress
+from mimprobe.readout import READOUTS, SEEDLESS
+from mimprobe.zoo.loaded import LoadedModel
+
+EVERYWHERE = frozenset({"knn"})
+"""Read-outs of every single pair, block and head; the others are of the curve alone."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How every model of a test is read out.
+
+    Attributes:
+        test: its name, one of `TESTS`.
+        train: images that the read-outs learn from.
+        val: images that they are judged on, and that drift is taken on.
+        labels: the class number of each image of `train`; empty without read-outs.
+        truth: likewise of `val`.
+        readouts: frozen read-outs, by name.
+        seeds: how often whatever is drawn is drawn.
+        layer: block that is read out; None for the last one.
+        pooling: of its tokens.
+        batch_size: images for each pass.
+        device: where the networks run.
+        budget_bytes: memory for features, beyond which they are kept on disk.
+    """
+
+    test: str
+    train: ImageSet
+    val: ImageSet
+    labels: tuple[int, ...]
+    truth: tuple[int, ...]
+    readouts: tuple[str, ...]
+    seeds: int
+    layer: int | None
+    pooling: str
+    batch_size: int
+    device: torch.device
+    budget_bytes: int
+
+    def of(self, model: LoadedModel) -> list[Tested]:
+        """Put one model through the test; it is left as it was."""
+        with placed(model.module, self.device):
+            whole = intact(model.module)
+            variants = [whole, *TESTS[self.test](model.module, self.seeds)]
+            learnt_from = [variant for variant in variants if self._readouts_of(variant)]
+            asked = self._features(model, variants, self.val, "validation")
+            known = self._features(model, learnt_from, self.train, "training")
+        points = [list(group) for _, group in groupby(_in_order(variants), key=_point)]
+        tested = []
+        title = f"{self.test} of {model.name}: read-outs"
+        with Progress(title, len(points), unit="points") as bar:
+            for group in points:
+                outcomes = drift(asked, whole, group)
+                for readout in self._readouts_of(group[0]):
+                    outcomes += accuracy(readout, self._correct(readout, group, known, asked))
+                tested.append(Tested(model, group[0], outcomes))
+                bar.advance(1)
+        return tested
+
+    def _features(
+        self, model: LoadedModel, variants: Sequence[Variant], images: ImageSet, what: str
+    ) -> VariantFeatures:
+        return variant_features(
+            model, variants, images,
+            layer=self.layer, pooling=self.pooling, batch_size=self.batch_size, device=self.device,
+            budget_bytes=self.budget_bytes, title=f"{self.test} of {model.name}: {what} images",
+        )  # fmt: skip
+
+    def _readouts_of(self, variant: Variant) -> tuple[str, ...]:
+        return tuple(
+            name for name in self.readouts if variant.on_curve or name in EVERYWHERE
+        )
+
+    def _correct(
+        self, readout: str, group: Sequence[Variant], known: VariantFeatures, asked: VariantFeatures
+    ) -> dict[int | None, Bool[Tensor, " image"]]:
+        """Tell for each seed which validation images are named rightly."""
+        labels, truth = _left(self.labels, self.train), _left(self.truth, self.val)
+        found = {}
+        for variant, seed in seeded(group, 1 if readout in SEEDLESS else self.seeds):
+            right = READOUTS[readout](
+                known[variant], labels, asked[variant], truth, seed=seed or 0
+            )
+            found[seed] = right
+        return found
+
+
+def seeded(group: Sequence[Variant], seeds: int) -> list[tuple[Variant, int | None]]:
+    """Pair variants with their seeds; one without is shown once for each seed of the read-out.
+
+    Where nothing at all is drawn, the only seed is None.
+    """
+    if group[0].seed is not None:
+        return [(variant, variant.seed) for variant in group]
+    return [(group[0], None)] if seeds == 1 else [(group[0], seed) for seed in range(seeds)]
+
+
+def _left(labels: Sequence[int], images: ImageSet) -> Int[Tensor, " image"]:
+    """Give the labels of the images that were not skipped."""
+    return torch.tensor(
+        [label for number, label in enumerate(labels) if number not in images.skipped]
+    )
+
+
+def _in_order(variants: Sequence[Variant]) -> list[Variant]:
+    """Put the seeds of each point beside each other, points in the order of their first."""
+    first: dict[object, int] = {}
+    for number, variant in enumerate(variants):
+        first.setdefault(variant.point, number)
+    return sorted(variants, key=lambda variant: first[variant.point])
+
+
+def _point(variant: Variant) -> object:
+    return variant.point
