@@ -161,6 +161,11 @@ def with_gaps_of(model: nn.Module, changed: nn.Module) -> nn.Module:
     return copy
 
 
+def has_gaps(model: nn.Module) -> bool:
+    """Tell whether any block of a network was dropped, or any head masked."""
+    return any(isinstance(part, Dropped) or masks_of(part) for part in model.modules())
+
+
 def _check_exchange(found: Sequence[Place], i: int, j: int) -> None:
     one, other = place(found, i), place(found, j)
     if i == j:

@@ -160,6 +160,15 @@ def test_a_reset_block_is_like_one_of_a_new_network(name):
         assert (next(one.parameters()) is next(other.parameters())) == (at != 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_of_a_reset_block_do_not_depend_on_precision(dtype):
+    expected = blocks_of(reinitialise_block(build("swinv2"), 3, seed=0))[3].to(dtype)
+    found = blocks_of(reinitialise_block(build("swinv2").to(dtype), 3, seed=0))[3]
+    for one, other in zip(found.parameters(), expected.parameters(), strict=True):
+        assert one.dtype == dtype
+        assert torch.equal(one, other)
+
+
 def test_deep_blocks_start_smaller_where_timm_scales_them():
     network = build("beit")
     for i in range(4):
