@@ -11,7 +11,6 @@ the objective is that of scikit-learn's `LogisticRegression` with the same C, di
 It is convex, and minimised by SciPy's L-BFGS with float32 products and float64 sums over images.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
