@@ -17,12 +17,13 @@ from mimprobe.cli.layers import layers
 from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
+from mimprobe.cli.readout import readout
 from mimprobe.cli.receptive import receptive
 from mimprobe.cli.reconstruct import reconstruct
 
 COMMANDS = (
-    demo, compare, probe, report, claims, overlay, receptive, reconstruct, layers, pretrain,
-    finetune, avgdist, export, models,
+    demo, compare, probe, report, claims, overlay, receptive, reconstruct, layers, readout,
+    pretrain, finetune, avgdist, export, models,
 )  # fmt: skip
 
 

@@ -32,6 +32,8 @@ class LayerOptions:
     output: Path
     readout: str
     seeds: int
+    changed: str | None
+    epochs: int
     layer: int | None
     pooling: str
     kinds: tuple[str, ...]
@@ -68,11 +70,20 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
         click.option(
             "--readout", default="drift,knn", show_default=True, metavar="A,B",
             help="drift (CKA to the intact network; always taken), knn (20 nearest neighbours), "
-            "linear (linear probe; of the curve alone, as it takes seconds for each network).",
+            "linear (linear probe), finetune "
+            "(the trainer's recipe); the last two are of the curve alone, as they take seconds and "
+            "many minutes for each network.",
         ),
         click.option(
             "--seeds", default=3, show_default=True, type=int,
-            help="How often what is random is drawn: permutations, fresh weights, linear probes.",
+            help="How often what is random is drawn: permutations, fresh weights, probes.",
+        ),
+        click.option(
+            "--changed", metavar="K,K",
+            help="Numbers of changed blocks at which to fine-tune; default: the whole curve.",
+        ),
+        click.option(
+            "--epochs", default=100, show_default=True, type=int, help="Of fine-tuning."
         ),
         click.option(
             "--layer", type=int, metavar="N",
@@ -168,7 +179,11 @@ def _test(name: str, options: LayerOptions) -> None:
 
     check_output(options.output, overwrite=options.overwrite)
     readouts = [part.strip() for part in options.readout.split(",") if part.strip()]
-    check_choices(name, readouts, options.seeds, options.batch_size)
+    changed = None if options.changed is None else _counts(options.changed)
+    check_choices(
+        name, readouts, seeds=options.seeds, batch_size=options.batch_size, epochs=options.epochs,
+        changed=changed,
+    )  # fmt: skip
     train, val = open_images(options.images), open_images(options.val)
     if set(readouts) - {"drift"}:
         labels_of(train, val)  # what is wrong with them is better found before models are loaded
@@ -190,6 +205,8 @@ def _test(name: str, options: LayerOptions) -> None:
         val,
         readouts=readouts,
         seeds=options.seeds,
+        changed=changed,
+        epochs=options.epochs,
         layer=None if options.layer is None else options.layer - 1,
         pooling=options.pooling,
         kinds=read_pairs(options.kinds, "kind"),
@@ -202,3 +219,11 @@ def _test(name: str, options: LayerOptions) -> None:
     )
     path = write_report(result, options.output, overwrite=options.overwrite)
     click.echo(f"report: {path.resolve()}")
+
+
+def _counts(text: str) -> list[int]:
+    """Read `--changed`."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise click.BadParameter(f"{text!r} is not like 0,2,12", param_hint="--changed")
+    return [int(part) for part in parts]

@@ -50,9 +50,9 @@ def labels_of(
 def _names(images: ImageSet) -> Sequence[str]:
     if images.labels is None:
         raise ImageError(
-            f"{images.source} has no class folders, and no labels for all of its images; a read-out "
-            "needs the layout <class>/<image>, .cls files in the shards, or a data set's column of "
-            "labels"
+            f"{images.source} has no class folders, and no labels for all of its images; a "
+            "read-out needs the layout <class>/<image>, .cls files in the shards, or a data set's "
+            "column of labels"
         )
     return images.labels
 
@@ -63,8 +63,8 @@ def _require_same(
     """Refuse classes that only the first of two sets has."""
     if only := sorted(set(names) - set(others)):
         raise ImageError(
-            f"{images.source} has classes that {other_images.source} lacks: {_some(only)}; that one "
-            f"has {_some(sorted(set(others)))}; give both sets the same classes"
+            f"{images.source} has classes that {other_images.source} lacks: {_some(only)}; that "
+            f"one has {_some(sorted(set(others)))}; give both sets the same classes"
         )
 
 

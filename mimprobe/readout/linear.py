@@ -11,7 +11,6 @@ the objective is that of scikit-learn's `LogisticRegression` with the same C, di
 It is convex, and minimised by SciPy's L-BFGS with float32 products and float64 sums over images.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,33 +66,37 @@ def linear_probe_correct(
     return linear_probe(features, labels, seed=seed).classes(query_features) == query_labels
 
 
-def linear_probe(
-    features: Pooled,
-    labels: Int[Tensor, " image"],
-    *,
-    seed: int,
-    strengths: Sequence[float] = STRENGTHS,
-) -> LinearProbe:
+def linear_probe(features: Pooled, labels: Int[Tensor, " image"], *, seed: int) -> LinearProbe:
     """Fit a probe on all images, with the C that does best on a share of each class held out.
 
-    The seed draws that share. Of equally good ones the strongest regularisation is taken.
+    The seed draws that share.
 
     Raises:
         OptionError: fewer than two classes, or no class with two images.
     """
-    held = _held_out(labels, seed)
-    known, asked = features[~held], features[held]
-    best, accuracy, worse, before = strengths[0], -1.0, 0, None
-    for strength in strengths:
-        before = fitted_probe(known, labels[~held], strength, start=before)
-        found = (before.classes(asked) == labels[held]).double().mean().item()
+    strength = chosen_strength(features, labels, held_out(labels, seed))
+    return fitted_probe(features, labels, strength)
+
+
+def chosen_strength(
+    features: Pooled, labels: Int[Tensor, " image"], held: Bool[Tensor, " image"]
+) -> float:
+    """Give the C whose probe of the other images does best on those held out.
+
+    Of equally good ones it is that of the strongest regularisation.
+    """
+    known, asked, truth = features[~held], features[held], labels[held]
+    best, accuracy, worse, probe = STRENGTHS[0], -1.0, 0, None
+    for strength in STRENGTHS:
+        probe = fitted_probe(known, labels[~held], strength, start=probe)
+        found = (probe.classes(asked) == truth).double().mean().item()
         if found > accuracy:
             best, accuracy, worse = strength, found, 0
         else:
             worse += 1
         if worse == PATIENCE:
             break
-    return fitted_probe(features, labels, best)
+    return best
 
 
 def fitted_probe(
@@ -114,7 +117,7 @@ def fitted_probe(
             f"a linear probe of {classes} classes with C={strength:g} cannot be fitted; it takes "
             "two classes at least, and a positive C"
         )
-    centre, scale = _moments(features)
+    centre, scale = moments(features)
     standard, width = (features - centre) / scale, features.shape[1]
     begin = np.zeros(classes * (width + 1))
     if start is not None and len(start.weights) == classes:
@@ -157,7 +160,7 @@ class _Objective:
         return value.item(), gradient.numpy().ravel()
 
 
-def _moments(
+def moments(
     features: Pooled,
 ) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
     """Give mean and standard deviation of each feature; a constant one is only centred."""
@@ -166,15 +169,21 @@ def _moments(
     return wide.mean(0).float(), torch.where(scale > 0, scale, 1.0).float()
 
 
-def _held_out(labels: Int[Tensor, " image"], seed: int) -> Bool[Tensor, " image"]:
-    """Draw a share of the images of each class, at least one where there are two."""
+def held_out(labels: Int[Tensor, " image"], seed: int) -> Bool[Tensor, " image"]:
+    """Draw a share of the images of each class, at least one where there are two.
+
+    Raises:
+        OptionError: no class has two images.
+    """
     draw = torch.Generator().manual_seed(seed)
     held = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in range(int(labels.max()) + 1):
         own = (labels == label).nonzero()[:, 0]
-        count = min(max(1, round(HELD_OUT * len(own))), len(own) - 1)
+        count = max(0, min(max(1, round(HELD_OUT * len(own))), len(own) - 1))
         held[own[torch.randperm(len(own), generator=draw)[:count]]] = True
     if not held.any():
-        raise OptionError("the regularisation of a linear probe is chosen on images held out; give "
-                          "at least one class two images")  # fmt: skip
+        raise OptionError(
+            f"a probe is chosen on images held out, and each of {len(labels)} images is the only "
+            "one of its class; show more images"
+        )
     return held

@@ -22,6 +22,7 @@ TITLES = {
     "feature_norm": "Norms and massive activations",
     "kernels": "Kernels of large convolutions",
     "receptive_field": "Effective receptive field",
+    "readout": "Where classes are read out best",
 }
 
 READINGS = {
@@ -125,6 +126,13 @@ READINGS = {
         "map; the squares hold the shares of the whole contribution written at them.",
         "Brightness is logarithmic and its scale is shared: a small bright middle is a network "
         "that looks nearby, and wide squares one that gathers its features from far away.",
+    ),
+    "readout": (
+        "Each line is a model: how many images are classified rightly from the features of one of "
+        "its layers, which stay as they are; only the read-out learns, from other images.",
+        "A line that falls at the end is a network whose last layers serve its own training task "
+        "and not the classes: probe it at the top of its line, and with the pooling that is higher "
+        "there.",
     ),
 }  # fmt: skip
 """Two or three sentences on how to read the figures of a table."""

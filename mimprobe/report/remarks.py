@@ -19,6 +19,11 @@ def remarks_of(name: str, result: Result) -> list[str]:
     if name == "kernels":
         plain = [str(m["name"]) for m in models if m["name"] not in present]
         return [f"No depth-wise convolutions: {', '.join(plain)}."] if plain else []
+    if name == "readout":
+        return [
+            "The best layer is chosen on the images on which it is judged, so its accuracy is "
+            "somewhat too high; choose it on images of your own before you quote it."
+        ]
     if "head" not in table or (len(table) and table["head"].isna().all()):
         return []
     blind = [str(m["name"]) for m in models if not m.get("attention", True)]

@@ -65,9 +65,7 @@ class Chain:
     def features(self, pixels: Images) -> list[Pooled]:
         """Give the features of a batch, of each changed network in turn."""
         intact = self._read(self._intact, pixels)
-        found = [
-            intact if shell is None else self._read(shell, pixels) for shell in self._shells
-        ]
+        found = [intact if shell is None else self._read(shell, pixels) for shell in self._shells]
         self._kept.inputs.clear()
         return found
 

@@ -8,55 +8,65 @@ from collections.abc import Sequence
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.experiments.layers.chain import check_reading
 from mimprobe.experiments.layers.outcomes import DRIFT
-from mimprobe.experiments.layers.variants import TESTS
-from mimprobe.models.surgery import depth, exchangeable_pairs
+from mimprobe.experiments.layers.variants import TESTS, curve_counts
 from mimprobe.readout import READOUTS
 from mimprobe.zoo.loaded import LoadedModel
 
 FINETUNE = "finetune"
 
 
-def check_choices(test: str, readouts: Sequence[str], seeds: int, batch_size: int) -> None:
+def check_choices(
+    test: str,
+    readouts: Sequence[str],
+    *,
+    seeds: int,
+    batch_size: int,
+    epochs: int,
+    changed: Sequence[int] | None,
+) -> None:
     """Refuse what no model could be put through.
 
     Raises:
         UnknownNameError: a test or read-out that does not exist.
-        OptionError: fewer than one seed, or an empty batch.
+        OptionError: fewer than one seed, image or epoch, or points for a read-out that is not made.
     """
     if test not in TESTS:
         raise UnknownNameError("layer test", test, TESTS)
     for name in readouts:
         if name not in (DRIFT, FINETUNE, *READOUTS):
             raise UnknownNameError("read-out", name, (DRIFT, FINETUNE, *READOUTS))
-    if seeds < 1:
-        raise OptionError(f"seeds must be at least 1, not {seeds}")
-    if batch_size < 1:
-        raise OptionError(f"batch_size must be at least 1, not {batch_size}")
+    for name, count in {"seeds": seeds, "batch_size": batch_size, "epochs": epochs}.items():
+        if count < 1:
+            raise OptionError(f"{name} must be at least 1, not {count}")
+    if changed is not None and FINETUNE not in readouts:
+        raise OptionError(
+            f"changed={list(changed)} (--changed) chooses what is fine-tuned; add {FINETUNE!r} to "
+            "the read-outs"
+        )
 
 
 def check_model(
-    model: LoadedModel, test: str, layer: int | None, pooling: str, changed: Sequence[int]
+    model: LoadedModel, test: str, layer: int | None, pooling: str, changed: Sequence[int] | None
 ) -> None:
     """Refuse a network that cannot be put through a test, and numbers that it does not have.
 
     Raises:
-        OptionError: it has no blocks that can be changed, none that can be exchanged, or fewer
-            than `changed` asks for.
+        OptionError: it has no blocks that can be changed, none that can be exchanged, or no point
+            of the curve that `changed` asks for.
     """
     try:
-        blocks = depth(model.module)
+        counts = curve_counts(test, model.module)
         check_reading(model.module, layer, pooling)
-        pairs = exchangeable_pairs(model.module) if test == "swap" else []
     except OptionError as error:
         raise OptionError(f"model {model.name!r}: {error}") from error
-    if test == "swap" and not pairs:
+    if counts == [0] and test == "swap":
         raise OptionError(
             f"model {model.name!r} has no two blocks that could change places: only blocks of one "
             "stage with the same window shift can; use the tests drop or reset"
         )
-    for count in changed:
-        if not 0 <= count <= blocks:
+    for count in changed or ():
+        if count not in counts:
             raise OptionError(
-                f"changed={count} of the {blocks} blocks of model {model.name!r}; choose 0 to "
-                f"{blocks}"
+                f"changed={count} (--changed) is no point of the curve of model {model.name!r}: "
+                f"in the test {test} it has {', '.join(map(str, counts))}"
             )

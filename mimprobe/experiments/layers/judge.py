@@ -4,16 +4,15 @@ What belongs here: which variant goes through which read-out. What does not: sev
 manifest (`run`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet
-from mimprobe.experiments.layers.outcomes import Outcome, accuracy, drift
+from mimprobe.experiments.layers.outcomes import accuracy, drift
 from mimprobe.experiments.layers.passes import VariantFeatures, variant_features
 from mimprobe.experiments.layers.rows import Tested
 from mimprobe.experiments.layers.variants import TESTS, Variant, intact
@@ -65,8 +64,10 @@ class Judge:
             variants = [whole, *TESTS[self.test](model.module, self.seeds)]
             learnt_from = [variant for variant in variants if self._readouts_of(variant)]
             asked = self._features(model, variants, self.val, "validation")
-            known = self._features(model, learnt_from, self.train, "training")
-        points = [list(group) for _, group in groupby(_in_order(variants), key=_point)]
+            known = (
+                self._features(model, learnt_from, self.train, "training") if learnt_from else asked
+            )
+        points = by_point(variants)
         tested = []
         title = f"{self.test} of {model.name}: read-outs"
         with Progress(title, len(points), unit="points") as bar:
@@ -88,9 +89,7 @@ class Judge:
         )  # fmt: skip
 
     def _readouts_of(self, variant: Variant) -> tuple[str, ...]:
-        return tuple(
-            name for name in self.readouts if variant.on_curve or name in EVERYWHERE
-        )
+        return tuple(name for name in self.readouts if variant.on_curve or name in EVERYWHERE)
 
     def _correct(
         self, readout: str, group: Sequence[Variant], known: VariantFeatures, asked: VariantFeatures
@@ -99,9 +98,7 @@ class Judge:
         labels, truth = _left(self.labels, self.train), _left(self.truth, self.val)
         found = {}
         for variant, seed in seeded(group, 1 if readout in SEEDLESS else self.seeds):
-            right = READOUTS[readout](
-                known[variant], labels, asked[variant], truth, seed=seed or 0
-            )
+            right = READOUTS[readout](known[variant], labels, asked[variant], truth, seed=seed or 0)
             found[seed] = right
         return found
 
@@ -123,13 +120,9 @@ def _left(labels: Sequence[int], images: ImageSet) -> Int[Tensor, " image"]:
     )
 
 
-def _in_order(variants: Sequence[Variant]) -> list[Variant]:
-    """Put the seeds of each point beside each other, points in the order of their first."""
-    first: dict[object, int] = {}
-    for number, variant in enumerate(variants):
-        first.setdefault(variant.point, number)
-    return sorted(variants, key=lambda variant: first[variant.point])
-
-
-def _point(variant: Variant) -> object:
-    return variant.point
+def by_point(variants: Iterable[Variant]) -> list[list[Variant]]:
+    """Put the seeds of each point together, points in the order of their first variants."""
+    points: dict[object, list[Variant]] = {}
+    for variant in variants:
+        points.setdefault(variant.point, []).append(variant)
+    return list(points.values())

@@ -87,9 +87,7 @@ def accuracy(readout: str, correct: Mapping[int | None, Bool[Tensor, " image"]])
     return [*single, _mean(metric, together, spread, None)]
 
 
-def _mean(
-    metric: str, values: npt.NDArray[np.float64], spread: float, seed: int | None
-) -> Outcome:
+def _mean(metric: str, values: npt.NDArray[np.float64], spread: float, seed: int | None) -> Outcome:
     """Average over images; `spread` is the variance that seeds add."""
     n = len(values)
     std = float(values.std(ddof=1)) if n > 1 else float("nan")

@@ -68,9 +68,7 @@ def variant_features(
     return found
 
 
-def _require_finite(
-    model: LoadedModel, variant: Variant, rows: Pooled, ids: Sequence[str]
-) -> None:
+def _require_finite(model: LoadedModel, variant: Variant, rows: Pooled, ids: Sequence[str]) -> None:
     finite = rows.isfinite().all(1)
     if not bool(finite.all()):
         where = "as it is" if variant.changed == 0 else f"with {variant.changed} changed"

@@ -38,9 +38,7 @@ def outcome_table(test: str, pooling: str, tested: Iterable[Tested]) -> pd.DataF
     return table.astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
 
 
-def curve_values(
-    test: str, tested: Sequence[Tested], images: tuple[str, ...]
-) -> PerImageValues:
+def curve_values(test: str, tested: Sequence[Tested], images: tuple[str, ...]) -> PerImageValues:
     """Mean over seeds of whether each image is named rightly, at each point of the curves."""
     keys, values = [], []
     for found in tested:

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet, open_images
-from mimprobe.experiments.layers.checks import check_choices, check_model
+from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model
 from mimprobe.experiments.layers.judge import Judge
 from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.experiments.layers.rows import curve_values, outcome_table
+from mimprobe.experiments.layers.tuning import Tuning
 from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
@@ -33,7 +34,8 @@ CHANGES = {
 READ = (
     "Read out at {place}, pooling {pooling}. drift: CKA with the unbiased HSIC to the intact "
     "network's features of the validation images, standard error by jackknife over groups of "
-    "images. Accuracies: learnt anew from the changed network's features of the training images, "
+    "images. Accuracies: learnt anew from the changed network's features of the training images "
+    "(finetune: the whole changed network is trained on them, by the recipe of mimprobe finetune), "
     "share of validation images named rightly; standard error sqrt(var(v) / n + var over seeds of "
     "the seeds' accuracies / seeds), v the images' means over seeds, the second term with several "
     "seeds only."
@@ -48,6 +50,8 @@ def layer_test(
     *,
     readouts: Sequence[str] = ("drift", "knn"),
     seeds: int = 3,
+    changed: Sequence[int] | None = None,
+    epochs: int = 100,
     layer: int | None = None,
     pooling: str = "mean",
     transform: Callable[[Image.Image], Tensor] | None = None,
@@ -66,8 +70,10 @@ def layer_test(
         test: `swap`, `drop`, `reset` or `heads`.
         train: images, in folders by class, that read-outs learn from.
         val: images of the same classes that they are judged on.
-        readouts: `drift` (always taken), `knn`, and `linear`, which is of the curve alone.
-        seeds: how often what is random is drawn: permutations, fresh weights, linear probes.
+        readouts: `drift` (always taken), `knn`, and of the curve alone `linear` and `finetune`.
+        seeds: how often what is random is drawn: permutations, fresh weights, probes, fine-tuning.
+        changed: numbers of changed blocks at which networks are fine-tuned; by default all.
+        epochs: of fine-tuning.
         layer: block that is read out, from 0; by default the last one, behind the final norm.
         pooling: `mean` of the patch tokens, `cls`, or `both`.
         transform: PIL image to (3, height, width) tensor, for modules that bring none.
@@ -89,19 +95,27 @@ def layer_test(
         ImageError: labels are missing, or the two sets have different classes.
         NonFiniteError: a changed network gave NaN or infinity.
     """
-    check_choices(test, readouts, seeds, batch_size)
+    check_choices(
+        test, readouts, seeds=seeds, batch_size=batch_size, epochs=epochs, changed=changed
+    )
     started, place = time.monotonic(), resolve_device(device)
     wholes = open_images(train), open_images(val)
-    frozen = tuple(dict.fromkeys(name for name in readouts if name != DRIFT))
+    learnt = tuple(dict.fromkeys(name for name in readouts if name != DRIFT))
+    frozen = tuple(name for name in learnt if name != FINETUNE)
     known, asked = (open_images(images, limit=limit, seed=seed) for images in wholes)
-    labels, truth = _labels(wholes, (known, asked)) if frozen else ((), ())
+    labels, truth = _labels(wholes, (known, asked)) if learnt else ((), ())
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     for model in lineup:
-        check_model(model, test, layer, pooling, ())
+        check_model(model, test, layer, pooling, changed)
     judge = Judge(
-        test, known, asked, labels, truth, frozen, seeds, layer, pooling, batch_size, place, budget_bytes
-    )
+        test, known, asked, labels, truth, frozen, seeds, layer, pooling, batch_size, place,
+        budget_bytes,
+    )  # fmt: skip
     tested = [point for model in lineup for point in judge.of(model)]
+    if FINETUNE in learnt:
+        points = None if changed is None else tuple(changed)
+        tuning = Tuning(test, known, asked, seeds, points, epochs, str(place))
+        tested += [point for model in lineup for point in tuning.of(model)]
     circumstances = {
         "command": command, "seed": seed, "precision": "float32", "device": str(place),
         "batch_size": batch_size, "seconds": round(time.monotonic() - started, 3), "notes": [],
@@ -109,7 +123,9 @@ def layer_test(
     places = {model.name: layout(model.module) for model in lineup}
     manifest = describe_run(lineup, places, asked, [], circumstances)
     manifest["train_images"] = known.describe()
-    manifest["analyzers"] = {f"layer_{test}": describe(judge)}
+    manifest["analyzers"] = {f"layer_{test}": describe(judge, learnt)}
+    if FINETUNE in learnt:
+        manifest["analyzers"][f"layer_{test}"]["finetune_epochs"] = epochs
     table = outcome_table(test, pooling, tested)
     kept = [number for number in range(len(asked)) if number not in asked.skipped]
     ids = tuple(asked.ids[number] for number in kept)
@@ -126,16 +142,16 @@ def _labels(
         yield tuple(by_id[name] for name in images.ids)
 
 
-def describe(judge: Judge) -> dict[str, Any]:
+def describe(judge: Judge, readouts: Sequence[str]) -> dict[str, Any]:
     """Definition, units and settings, for the manifest."""
     place = (
         "the last block behind the final norm" if judge.layer is None
         else f"block {judge.layer}, from 0"
     )  # fmt: skip
     read = READ.format(place=place, pooling=judge.pooling)
-    metrics = [DRIFT, *(f"{name}_accuracy" for name in judge.readouts)]
+    metrics = [DRIFT, *(f"{name}_accuracy" for name in readouts)]
     return {
         "definition": f"{CHANGES[judge.test]}. {read}", "units": dict.fromkeys(metrics, "1"),
-        "readouts": [DRIFT, *judge.readouts], "seeds": judge.seeds, "layer": judge.layer,
+        "readouts": [DRIFT, *readouts], "seeds": judge.seeds, "layer": judge.layer,
         "pooling": judge.pooling, "k": 20, "temperature": 0.07,
     }  # fmt: skip

@@ -63,9 +63,21 @@ def intact(module: nn.Module) -> Variant:
     return Variant(module, 0, depth(module))
 
 
+def curve_counts(test: str, module: nn.Module) -> list[int]:
+    """List the numbers of changed blocks at which the curve of a test has points.
+
+    Raises:
+        OptionError: the network has no blocks that can be changed.
+    """
+    blocks = depth(module)
+    if test == "swap":
+        return possible_counts([place.kin for place in places(module)])
+    return list(range({"drop": blocks, "reset": blocks + 1, "heads": 1}[test]))
+
+
 def swaps(module: nn.Module, seeds: int) -> Iterator[Variant]:
     """Permutations of 2 and more blocks, by seed, and all exchanges of two blocks."""
-    for count in possible_counts([place.kin for place in places(module)])[1:]:
+    for count in curve_counts("swap", module)[1:]:
         for seed in range(seeds):
             order = permuted(module, count, seed)
             first = next((at for at, block in enumerate(order) if at != block), len(order))
@@ -77,7 +89,7 @@ def swaps(module: nn.Module, seeds: int) -> Iterator[Variant]:
 def drops(module: nn.Module, seeds: int) -> Iterator[Variant]:  # noqa: ARG001
     """The last 1, 2, ... blocks left out, and each block alone."""
     blocks = depth(module)
-    for count in range(1, blocks):
+    for count in curve_counts("drop", module)[1:]:
         yield Variant(drop_last(module, count), count, blocks - count)
     for block in range(blocks):
         yield Variant(drop_block(module, block), 1, block, layer=block)
