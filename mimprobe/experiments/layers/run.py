@@ -52,6 +52,7 @@ def layer_test(
     seeds: int = 3,
     changed: Sequence[int] | None = None,
     epochs: int = 100,
+    training: Mapping[str, Any] | None = None,
     layer: int | None = None,
     pooling: str = "mean",
     transform: Callable[[Image.Image], Tensor] | None = None,
@@ -74,6 +75,7 @@ def layer_test(
         seeds: how often what is random is drawn: permutations, fresh weights, probes, fine-tuning.
         changed: numbers of changed blocks at which networks are fine-tuned; by default all.
         epochs: of fine-tuning.
+        training: other fields of `TrainConfig` for it, where they shall not be the recipe's.
         layer: block that is read out, from 0; by default the last one, behind the final norm.
         pooling: `mean` of the patch tokens, `cls`, or `both`.
         transform: PIL image to (3, height, width) tensor, for modules that bring none.
@@ -114,7 +116,8 @@ def layer_test(
     tested = [point for model in lineup for point in judge.of(model)]
     if FINETUNE in learnt:
         points = None if changed is None else tuple(changed)
-        tuning = Tuning(test, known, asked, seeds, points, epochs, str(place))
+        settings = {**(training or {}), "device": str(place)}
+        tuning = Tuning(test, known, asked, seeds, points, epochs, settings)
         tested += [point for model in lineup for point in tuning.of(model)]
     circumstances = {
         "command": command, "seed": seed, "precision": "float32", "device": str(place),

@@ -4,10 +4,11 @@ What belongs here: which points of the curve are fine-tuned, and with which seed
 the training of one (`experiments.finetuned`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from mimprobe.data.images import ImageSet
 from mimprobe.experiments.finetuned import finetuned_correct
@@ -30,7 +31,7 @@ class Tuning:
         seeds: how often, with other classifiers, orders and augmentations, and other changes.
         changed: points of the curve, by their numbers of changed blocks; None for all.
         epochs: passes over `train`.
-        device: where the networks train.
+        settings: fields of `TrainConfig` that shall not be those of the recipe.
     """
 
     test: str
@@ -39,7 +40,7 @@ class Tuning:
     seeds: int
     changed: tuple[int, ...] | None
     epochs: int
-    device: str
+    settings: Mapping[str, Any]
 
     def of(self, model: LoadedModel) -> Iterator[Tested]:
         """Fine-tune one model at each point, from the same start for all seeds."""
@@ -51,7 +52,7 @@ class Tuning:
                 correct = {
                     seed: finetuned_correct(
                         model, variant.module, self.train, self.val, Path(folder) / str(seed),
-                        seed=seed or 0, epochs=self.epochs, settings={"device": self.device},
+                        seed=seed or 0, epochs=self.epochs, settings=self.settings,
                     )
                     for variant, seed in seeded(group, self.seeds)
                 }  # fmt: skip

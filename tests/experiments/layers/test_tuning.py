@@ -1,0 +1,42 @@
+"""Fine-tuning at chosen points of a curve, against fine-tuning each changed network by hand."""
+
+import pytest
+from networks import class_folder
+
+import mimprobe
+from mimprobe.data.images import open_images
+from mimprobe.experiments.finetuned import finetuned_correct
+from mimprobe.models.surgery import permute_blocks
+from mimprobe.zoo.load import load_model
+
+SETTINGS = {"batch_size": 6, "base_learning_rate": 0.05, "device": "cpu"}
+
+
+def test_chosen_points_are_fine_tuned_once_for_each_seed(tmp_path):
+    train, val = class_folder(tmp_path / "train", 4, 0), class_folder(tmp_path / "val", 2, 1)
+    arguments = {"patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
+    model = load_model(
+        "random:vit_tiny_patch16_224", arch_args=arguments, input_size=16, device="cpu"
+    )
+    result = mimprobe.layer_test(
+        [model], "swap", train, val, readouts=["finetune"], seeds=2, changed=[0, 3], epochs=1,
+        training=SETTINGS, device="cpu",
+    )  # fmt: skip
+    table = result["layer_swap"]
+    tuned = table[table["metric"] == "finetune_accuracy"]
+    assert tuned["changed"].tolist() == [0, 0, 0, 3, 3, 3]
+    assert tuned["layer"].isna().all()
+    expected = [
+        finetuned_correct(
+            model, permute_blocks(model.module, 3, seed), open_images(train), open_images(val),
+            tmp_path / str(seed), seed=seed, epochs=1, settings=SETTINGS,
+        ).double()
+        for seed in range(2)
+    ]  # fmt: skip
+    found = tuned[tuned["changed"] == 3]
+    assert found["seed"].tolist()[:2] == [0, 1]
+    assert found["value"].tolist()[:2] == [right.mean().item() for right in expected]
+    kept = result.per_image.select(layer=3, metric="finetune_accuracy")
+    assert kept.values[:, 0].tolist() == (sum(expected) / 2).tolist()
+    assert found["value"].tolist()[2] == pytest.approx(kept.values.mean())
+    assert result.manifest["analyzers"]["layer_swap"]["finetune_epochs"] == 1
