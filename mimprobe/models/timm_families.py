@@ -151,3 +151,6 @@ FAMILIES: Mapping[type[nn.Module], Callable[[nn.Module], Layout]] = MappingProxy
     }
 )
 """How the networks of each class, and of those derived from it, are read."""
+
+ATTENDING = tuple(kind for kind in FAMILIES if kind is not resnet.ResNet)
+"""Classes whose blocks attend; blocks of one width can stand in for each other."""

@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mimprobe.errors import CheckpointError, OptionError
+from mimprobe.models.surgery import with_gaps_of
 from mimprobe.zoo.build import create
 from mimprobe.zoo.loaded import LoadedModel
 
@@ -29,6 +30,8 @@ def with_classifier(
     loaded: LoadedModel, classes: int, drop_path: float
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build the network again, with a new classifier, and put the weights in.
+
+    Blocks that were dropped stay dropped, and masked heads masked (`models.surgery`).
 
     Args:
         loaded: by `load_model`, at the input size that is wanted.
@@ -48,7 +51,8 @@ def with_classifier(
         pool = {key: loaded.arguments[key] for key in REPLACED[1:3] if key in loaded.arguments}
     arguments = {key: value for key, value in loaded.arguments.items() if key not in REPLACED}
     arguments |= {"num_classes": classes, **pool}
-    network = create(loaded.architecture, {**arguments, "drop_path_rate": drop_path})
+    whole = create(loaded.architecture, {**arguments, "drop_path_rate": drop_path})
+    network = with_gaps_of(whole, loaded.module)
     _take_over(network, loaded)
     return network, arguments
 

@@ -4,11 +4,12 @@ What belongs here: accuracy on a set of labelled images. What does not: when it 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
@@ -18,6 +19,8 @@ from mimprobe.data.transforms import Preprocessing
 from mimprobe.errors import ImageError, NonFiniteError
 from mimprobe.models.device import exact_pass, placed
 from mimprobe.train.config import TrainConfig
+
+T = TypeVar("T")
 
 NORMAL_QUANTILE = 1.959963984540054
 """97.5 % point of the normal distribution."""
@@ -113,18 +116,46 @@ def evaluate(
     Raises:
         ImageError: an image is unreadable.
     """
+    parts = _by_batch(classifier, images, config, device, counted)
+    return sum(parts, Evaluation(0, 0, 0, 0.0))
+
+
+def correct(
+    classifier: nn.Module,
+    images: Dataset[tuple[Tensor, int]],
+    config: TrainConfig,
+    device: torch.device,
+) -> Bool[Tensor, " image"]:
+    """Tell for each image whether its class has the largest output; the rest is as in `evaluate`.
+
+    Raises:
+        ImageError: an image is unreadable.
+        NonFiniteError: an output is no number.
+    """
+    rivals = _by_batch(classifier, images, config, device, _rivals)
+    return torch.cat(rivals).cpu() < 1
+
+
+def _by_batch(
+    classifier: nn.Module,
+    images: Dataset[tuple[Tensor, int]],
+    config: TrainConfig,
+    device: torch.device,
+    measure: Callable[[Tensor, Tensor], T],
+) -> list[T]:
+    """Measure the outputs for each batch and its labels."""
     loader: DataLoader[Any] = DataLoader(
         images, config.batch_size, num_workers=config.workers, generator=torch.Generator(),
         pin_memory=device.type == "cuda",
     )  # fmt: skip
     usual = "bfloat16" if device.type == "cuda" else "float32"
     precision = usual if config.precision == "auto" else config.precision
-    found = Evaluation(0, 0, 0, 0.0)
+    found: list[T] = []
     try:
         with placed(classifier, device), exact_pass(device, precision):
             for pixels, labels in loader:
                 outputs = classifier(pixels.to(device, non_blocking=True)).double()
-                found += counted(outputs, labels.to(device))
+                found.append(measure(outputs, labels.to(device)))
     except ImageError as error:
         told = str(error).strip().splitlines()[-1]
         raise ImageError(told.rpartition("ImageError: ")[2]) from error
@@ -137,6 +168,17 @@ def counted(outputs: Tensor, labels: Tensor) -> Evaluation:
     Raises:
         NonFiniteError: an output is no number.
     """
+    better = _rivals(outputs, labels)
+    return Evaluation(
+        n=len(labels),
+        top1=int((better < 1).sum()),
+        top5=int((better < 5).sum()),
+        loss=float(cross_entropy(outputs, labels, reduction="sum")),
+    )
+
+
+def _rivals(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Count for each image the outputs that are no smaller than that of its own class."""
     broken = len(outputs) - int(outputs.isfinite().all(1).sum())
     if broken:
         raise NonFiniteError(
@@ -144,10 +186,4 @@ def counted(outputs: Tensor, labels: Tensor) -> Evaluation:
             "batch in validation; the last checkpoint is kept"
         )
     own = outputs.gather(1, labels[:, None])
-    better = (outputs >= own).sum(1) - 1
-    return Evaluation(
-        n=len(labels),
-        top1=int((better < 1).sum()),
-        top5=int((better < 5).sum()),
-        loss=float(cross_entropy(outputs, labels, reduction="sum")),
-    )
+    return (outputs >= own).sum(1) - 1

@@ -20,6 +20,7 @@ from mimprobe.train.classifier import require_timm
 from mimprobe.train.config import FINETUNING, TrainConfig
 from mimprobe.train.fit import pretrain
 from mimprobe.zoo.load import load_model
+from mimprobe.zoo.loaded import LoadedModel
 
 FROM_START = ("objective", "arch", "start")
 """Settings that the network to start from decides."""
@@ -60,25 +61,40 @@ def finetuning_config(model: str | os.PathLike[str], settings: Mapping[str, Any]
         UnknownNameError: no such setting.
         OptionError: the network takes no square images, or a setting is outside its range.
     """
-    known = [field.name for field in fields(TrainConfig) if field.name not in FROM_START]
-    for name in settings:
-        if name not in known:
-            raise UnknownNameError("setting of fine-tuning", name, known)
+    _check_names(settings)
     loaded = load_model(
         model, arch=settings.get("start_arch") or None, arch_args=settings.get("arch_args"),
         input_size=settings.get("input_size"), device="cpu",
     )  # fmt: skip
+    return loaded_config(loaded, settings)
+
+
+def loaded_config(loaded: LoadedModel, settings: Mapping[str, Any]) -> TrainConfig:
+    """Give the settings of a run that starts from a network at its present input size.
+
+    Raises:
+        UnknownNameError: no such setting.
+        OptionError: the network takes no square images, or a setting is outside its range.
+    """
+    _check_names(settings)
     require_timm(loaded)
     usual = loaded.preprocessing
     if usual is None or usual.input_size[0] != usual.input_size[1]:
-        raise OptionError(f"{os.fspath(model)} takes no square images; pass input_size")
+        raise OptionError(f"{loaded.reference} takes no square images; pass input_size")
     chosen = {
         "input_size": usual.input_size[0], "layer_decay": layer_decay(loaded.module),
         **FINETUNING, "warmup_epochs": usual_warmup(settings.get("epochs")), **settings,
     }  # fmt: skip
     return TrainConfig(
-        objective="finetune", arch=loaded.architecture, start=os.fspath(model), **chosen
+        objective="finetune", arch=loaded.architecture, start=loaded.reference, **chosen
     )
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(TrainConfig) if field.name not in FROM_START]
+    for name in settings:
+        if name not in known:
+            raise UnknownNameError("setting of fine-tuning", name, known)
 
 
 def usual_warmup(epochs: int | None) -> float:

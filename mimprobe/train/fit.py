@@ -6,7 +6,7 @@ randomness (`samples`), losses (`objectives`).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +28,16 @@ from mimprobe.train.feed import Feed
 from mimprobe.train.finish import samples_of
 from mimprobe.train.inputs import Inputs, inputs_of
 from mimprobe.train.log import RunLog, append_evaluation, last_evaluation, mean_loss
-from mimprobe.train.objectives import OBJECTIVES, SimMIM
+from mimprobe.train.objectives import OBJECTIVES, Objective, SimMIM
 from mimprobe.train.preprocessing import preprocessing_of
 from mimprobe.train.samples import steps_per_epoch
 from mimprobe.train.saving import Saver
 from mimprobe.train.shares import Part, Shares
 from mimprobe.train.stopping import StopRequest, divergence
 from mimprobe.train.watching import Watch
+
+Build = Callable[[TrainConfig, Sequence[str]], Objective]
+"""Makes what is trained, from the settings of a run and the names of its classes."""
 
 
 def pretrain(
@@ -44,6 +47,7 @@ def pretrain(
     *,
     resume: bool = False,
     change_rates: bool = False,
+    build: Build | None = None,
 ) -> Path:
     """Train a network and return the path of its weights.
 
@@ -56,6 +60,8 @@ def pretrain(
         resume: go on with the run in `output`; the losses continue as if it had not stopped.
         change_rates: go on with other learning rates, weight decay or norm of the gradient, such as
             after a loss that was no number.
+        build: makes what is trained, from `config` and the names of the classes, in place of what
+            `config.objective` names.
 
     Raises:
         ImageError: too few images for one batch, or labels that are missing or wrong.
@@ -67,8 +73,9 @@ def pretrain(
     with processes() as group, ExitStack() as stack:
         inputs = inputs_of(images, config)
         run = _prepare(
-            inputs, Path(output), config, group, resume=resume, change_rates=change_rates
-        )
+            inputs, Path(output), config, group, build or OBJECTIVES[config.objective],
+            resume=resume, change_rates=change_rates,
+        )  # fmt: skip
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # which resuming changes
         stack.enter_context(kept_pages(run.engine.device))
         try:
@@ -99,14 +106,14 @@ class _Run:
 
 
 def _prepare(
-    inputs: Inputs, directory: Path, config: TrainConfig, group: Processes, *, resume: bool,
-    change_rates: bool,
+    inputs: Inputs, directory: Path, config: TrainConfig, group: Processes, build: Build, *,
+    resume: bool, change_rates: bool,
 ) -> _Run:  # fmt: skip
     per_epoch = steps_per_epoch(len(inputs.images), config)
     shares = Shares(len(inputs.images), config, group)
     device = group.device(config.device)
     torch.manual_seed(config.seed)
-    model = OBJECTIVES[config.objective](config, inputs.classes)
+    model = build(config, inputs.classes)
     preprocessing = preprocessing_of(model, config)
     watch = Watch(
         config, inputs.images, directory, last=config.epochs * per_epoch,

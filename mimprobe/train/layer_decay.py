@@ -10,7 +10,8 @@ rate itself (`schedule`).
     id n + 1       what comes after them: final norm, classifier, BEiT's shared relative positions
 
 With n blocks there are n + 2 layers. Swin's down-sampling at the entrance of a stage has the id of
-the last block before it. Source: the authors' code for SimMIM (arXiv 2111.09886).
+the last block before it. A block that was dropped counts no layer, so that what is left has the
+rates of a network of that depth. Source: the authors' code for SimMIM (arXiv 2111.09886).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
+from mimprobe.models.blocks import Dropped
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.schedule import parameter_groups
 
@@ -39,12 +41,11 @@ def layer_ids(network: nn.Module) -> tuple[dict[str, int], int]:
     names = [name for name, _ in network.named_parameters()]
     stages: Any = getattr(network, "layers", None)
     if isinstance(getattr(network, "blocks", None), nn.Sequential | nn.ModuleList):
-        blocks: Any = network.blocks
-        count = len(blocks)
-        return {name: _vit_layer(name, count) for name in names}, count + 2
+        ids = _block_ids([network.blocks])
+        return {name: _vit_layer(name, ids[0]) for name in names}, ids[0][-1] + 2
     if stages is not None and hasattr(stages[0], "blocks"):
-        depths = [len(stage.blocks) for stage in stages]
-        return {name: _swin_layer(name, depths) for name in names}, sum(depths) + 2
+        ids = _block_ids([stage.blocks for stage in stages])
+        return {name: _swin_layer(name, ids) for name in names}, ids[-1][-1] + 2
     matcher: Any = network.group_matcher(coarse=False)  # type: ignore[operator]
     found: Mapping[str, int] = group_parameters(network, matcher, reverse=True)
     return dict(found), max(found.values()) + 1
@@ -70,17 +71,28 @@ def decayed_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, An
     return [groups[key] for key in sorted(groups)]
 
 
-def _vit_layer(name: str, blocks: int) -> int:
+def _block_ids(stages: Sequence[Any]) -> list[list[int]]:
+    """Give the layer of each block of each stage; a dropped one has that of the block before it."""
+    there = [[not isinstance(block, Dropped) for block in blocks] for blocks in stages]
+    starts = accumulate((sum(stage) for stage in there), initial=0)
+    return [
+        [start + count for count in accumulate(stage)]
+        for start, stage in zip(starts, there, strict=False)
+    ]
+
+
+def _vit_layer(name: str, ids: Sequence[int]) -> int:
     if name.startswith(STEM):
         return 0
-    return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else blocks + 1
+    return ids[int(name.split(".")[1])] if name.startswith("blocks.") else ids[-1] + 1
 
 
-def _swin_layer(name: str, depths: Sequence[int]) -> int:
+def _swin_layer(name: str, ids: Sequence[Sequence[int]]) -> int:
     if name.startswith(STEM):
         return 0
     if not name.startswith("layers."):
-        return sum(depths) + 1
+        return ids[-1][-1] + 1
     _, stage, part, block, *_ = name.split(".")
-    before = [0, *accumulate(depths)][int(stage)]
-    return before + int(block) + 1 if part == "blocks" else before
+    if part == "blocks":
+        return ids[int(stage)][int(block)]
+    return ids[int(stage) - 1][-1] if int(stage) else 0

@@ -14,6 +14,7 @@ from mimprobe.train.evaluation import (
     NORMAL_QUANTILE,
     Evaluation,
     LabelledImages,
+    correct,
     counted,
     evaluate,
     wilson_interval,
@@ -91,6 +92,8 @@ def test_every_image_is_classified_once_whatever_the_batch(photos, make_config, 
     assert (found.n, found.top1, found.top5) == (24, 23, 24)
     assert network.calls == math.ceil(24 / batch_size)
     assert network.training
+    hits = correct(network, shown, config, torch.device("cpu"))
+    assert (~hits).nonzero().flatten().tolist() == [0]
 
 
 def test_outputs_that_are_no_numbers_are_not_counted():

@@ -2,7 +2,9 @@
 
 import pytest
 import timm
+from blocks_by_hand import blocks_of, build
 
+from mimprobe.models.surgery import drop_block, drop_last
 from mimprobe.train.layer_decay import decayed_groups, layer_ids, layer_scales
 
 SWIN = {"embed_dim": 12, "num_heads": (1, 2, 3, 4), "img_size": 64, "window_size": 2}
@@ -93,3 +95,22 @@ def test_other_networks_are_grouped_by_timm():
         ids[f"layer{stage}.{block}.conv1.weight"] for stage in (1, 2, 3, 4) for block in (0, 1)
     ]
     assert blocks == sorted(set(blocks))
+
+
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_dropped_blocks_count_no_layer(name):
+    """What is left has the layers of a network of that depth."""
+    network = build(name)
+    k = 2 if name == "vit" else 1
+    smaller = build(name, depth=2) if name == "vit" else build(name, depths=(2, 4, 1))
+    assert layer_ids(drop_last(network, k)) == layer_ids(smaller)
+    layers, count = layer_ids(drop_block(network, 1))
+    assert count == layer_ids(network)[1] - 1
+    assert layers[_first(network, 2)] == 2
+    assert layer_ids(drop_block(network, 0))[0][_first(network, 1)] == 1
+
+
+def _first(network, number):
+    """Name the first parameter of a block."""
+    parameter = next(blocks_of(network)[number].parameters())
+    return next(name for name, one in network.named_parameters() if one is parameter)

@@ -24,6 +24,7 @@ from mimprobe.train.classifier import with_classifier
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.layer_decay import decayed_groups
 from mimprobe.zoo.load import load_model
+from mimprobe.zoo.loaded import LoadedModel
 
 PRETRAINED = ("mim", "contrastive", "supervised", "distilled")
 """Kinds of training that a network keeps when it is fine-tuned."""
@@ -36,7 +37,7 @@ Targets = Int[Tensor, " batch"] | Float[Tensor, "batch class"]
 
 
 class Finetune(nn.Module):
-    """The network that `config.start` names, with a new classifier on mean-pooled patches.
+    """A network with a new classifier on mean-pooled patches.
 
     Attributes:
         kind: of the pre-training; `supervised` where there was none.
@@ -44,10 +45,12 @@ class Finetune(nn.Module):
         preprocessing: of evaluation; training normalises alike.
     """
 
-    def __init__(self, config: TrainConfig, classes: Sequence[str]) -> None:
-        """Load the network at the run's input size."""
+    def __init__(
+        self, config: TrainConfig, classes: Sequence[str], start: LoadedModel | None = None
+    ) -> None:
+        """Take a copy of `start`, or of what `config.start` names at the run's input size."""
         super().__init__()
-        loaded = load_model(
+        loaded = start or load_model(
             config.start, arch=config.start_arch or None, arch_args=config.arch_args,
             input_size=config.input_size, device="cpu",
         )  # fmt: skip
