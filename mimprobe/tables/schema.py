@@ -140,6 +140,13 @@ orders are there), with `layer` alone of one block, with `layer` and `head` of o
 `site` is the test, `layer` the number changed, and the values are means over seeds.
 """
 
+LAYER_TESTS = ("layer_swap", "layer_drop", "layer_reset", "layer_heads")
+"""Tables with `LAYER_TEST_COLUMNS`; behind the underscore stands the test, as their columns say it.
+
+Their per-image values have the test as `site` and the number changed as `layer`: they are no values
+of layers, and no other table's metrics may be sought among them.
+"""
+
 TEXT_COLUMNS = (
     "model", "kind", "site", "other_model", "other_kind", "other_site", "convolution", "metric",
     "unit", "note", "test", "pooling",
