@@ -118,7 +118,7 @@ def _single(
         if test == "swap":
             places += [
                 (2, {"layer": layer, "other_layer": other}, abs(layer - other) / spec.depth)
-                for other in range(spec.depth) if layer != other and _exchangeable(spec, layer, other)
+                for other in range(spec.depth) if _exchangeable(spec, layer, other)
             ]  # fmt: skip
         elif test == "heads":
             places += [
@@ -138,8 +138,8 @@ def _single(
 
 def _exchangeable(spec: Spec, layer: int, other: int) -> bool:
     """In networks with stages, only blocks of one stage and one shift change places."""
-    if not spec.stages:
-        return True
+    if layer == other or not spec.stages:
+        return layer != other
     return spec.site(layer, "").split(".")[1] == spec.site(other, "").split(".")[1] and (
         (layer - other) % 2 == 0
     )

@@ -30,19 +30,13 @@ def curves(draw, losses, *, images=60, seeds=3, between=0.02):
 
 
 def exchanges(draw, mim, supervised, **how):
-    known = {
-        ("m", "swap"): curves(draw, mim, **how),
-        ("s", "swap"): curves(draw, supervised, **how),
-    }
-    return curve_result(PAIR, known)
+    losses = {("m", "swap"): mim, ("s", "swap"): supervised}
+    return curve_result(PAIR, {place: curves(draw, own, **how) for place, own in losses.items()})
 
 
 def drops(draw, supervised, mim=(0.3, 0.3, 0.3), **how):
-    known = {
-        ("m", "drop"): curves(draw, mim, **how),
-        ("s", "drop"): curves(draw, supervised, **how),
-    }
-    return curve_result(PAIR, known)
+    losses = {("m", "drop"): mim, ("s", "drop"): supervised}
+    return curve_result(PAIR, {place: curves(draw, own, **how) for place, own in losses.items()})
 
 
 def only(result, claim):
@@ -125,8 +119,10 @@ def test_seeds_that_disagree_leave_it_open():
 def test_the_dearest_read_out_that_both_models_have_is_judged():
     draw = np.random.default_rng(0)
     parts = [
-        curve_result(PAIR, {(name, "swap"): curves(draw, (loss, loss), images=40) for name in names},
-                     metric=metric)
+        curve_result(
+            PAIR, {(name, "swap"): curves(draw, (loss, loss), images=40) for name in names},
+            metric=metric,
+        )
         for metric, loss, names in (
             ("knn_accuracy", 0.1, "ms"), ("linear_accuracy", 0.3, "ms"),
             ("finetune_accuracy", 0.4, "s"),
