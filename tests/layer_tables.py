@@ -93,13 +93,13 @@ def _curve(
 ) -> dict[tuple[int, str], np.ndarray]:
     """Give values of (seed, image) by number changed and metric."""
     points = {
-        "swap": [0, *range(2, spec.depth + 1)], "drop": range(spec.depth), "reset": [0],
-        "heads": [0],
+        "swap": [0, *range(2, spec.depth + 1)], "drop": range(spec.depth),
+        "reset": range(spec.depth + 1), "heads": [0],
     }[test]  # fmt: skip
     found = {}
     for changed in points:
         share = changed / spec.depth
-        slow = 1 if test == "swap" or spec.kind == "mim" else 3
+        slow = 3 if test == "drop" and spec.kind != "mim" else 1
         level = CHANCE + 0.4 * np.exp(-4 * FALLS.get(spec.kind, 1.0) * share**slow)
         moved = 0.02 * (changed > 0) * draw.standard_normal((seeds, 1)) * (test == "swap")
         found[changed, "knn_accuracy"] = (ease < level + moved).astype(float)
@@ -132,7 +132,9 @@ def _single(
         drift, level = np.exp(-2 * fall * share), CHANCE + 0.4 * np.exp(-3 * fall * share)
         for metric, mean in (("drift", drift), ("knn_accuracy", level)):
             values = np.clip(mean + 0.1 * draw.standard_normal(images), 0, 1)
-            rows.append(row(spec.name, spec.kind, test, changed, metric, values, **where))
+            for seed in (pd.NA, 0) if test == "reset" else (pd.NA,):
+                made = {**where, "seed": seed}
+                rows.append(row(spec.name, spec.kind, test, changed, metric, values, **made))
     return rows
 
 

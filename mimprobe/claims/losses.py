@@ -14,6 +14,7 @@ import pandas as pd
 
 from mimprobe.claims.estimates import Estimate, ImageVector, with_seeds
 from mimprobe.tables import PerImageValues
+from mimprobe.tables.layer_tests import curve_rows, intact_rows, over_seeds
 
 READOUTS = {
     "finetune_accuracy": "after fine-tuning",
@@ -89,15 +90,10 @@ def mean_loss(
 
 def _by_seed(table: pd.DataFrame, model: str, metric: str, points: list[int]) -> ImageVector:
     rows = curve_rows(table[(table["model"] == model) & (table["metric"] == metric)])
-    intact = _means(rows[rows["changed"] == 0])
+    intact = _means(intact_rows(rows))
     changed = _means(rows[rows["changed"].isin(points) & rows["seed"].notna()])
-    without = rows.loc[(rows["changed"] == 0) & rows["seed"].isna(), "value"].mean()
+    without = over_seeds(intact_rows(rows))["value"].mean()
     return np.array([intact.get(seed, without) - value for seed, value in changed.items()])
-
-
-def curve_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the intact network and the points of the curve: what is of no single block or head."""
-    return table[table["layer"].isna() & table["head"].isna()]
 
 
 def _means(rows: pd.DataFrame) -> dict[object, float]:

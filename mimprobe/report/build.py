@@ -108,7 +108,7 @@ def write_report(
         {str(model["name"]): str(model["kind"]) for model in result.manifest.get("models", [])}
     )
     pictures = {
-        name: [(plate, render(plate)) for plate in plates_of(name, table, looks)]
+        name: [(plate, render(plate)) for plate in plates_of(name, table, looks, result.manifest)]
         for name, table in result.items()
     }
     judged = _judge(result)
