@@ -68,8 +68,8 @@ def change_curves(
         axes: one, to draw into.
         figure: an empty figure to draw into; a pyplot figure is made if neither is given.
         chance: accuracy of guessing, marked by a dotted line.
-        depths: blocks of each model, where the table alone does not tell; exchanges do not of networks
-            with stages, some of whose blocks have no other to change places with.
+        depths: blocks of each model, where the table does not tell: in networks with stages some
+            have no other to change places with.
 
     Returns:
         A list of one: the axes.

@@ -48,8 +48,8 @@ def exchange_maps(
         styles: of all models of a comparison, from `model_styles`; made from the table by default.
         axes: one for each model, to draw into.
         figure: an empty figure to draw into; a pyplot figure is made if neither is given.
-        depths: blocks of each model, where the table alone does not tell; exchanges do not of networks
-            with stages, some of whose blocks have no other to change places with.
+        depths: blocks of each model, where the table does not tell: in networks with stages some
+            have no other to change places with.
 
     Returns:
         The axes, one for each model; the colour bar's are not among them.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mimprobe.claims.losses import READOUTS
 from mimprobe.report.wording import counted, listed
-from mimprobe.tables import LAYER_TESTS, Result
+from mimprobe.tables import Result
 from mimprobe.tables.layer_tests import exchange_rows
 
 TESTED = {
@@ -20,6 +20,9 @@ TESTED = {
     "layer_reset": "layers reset",
     "layer_heads": "heads masked",
 }
+
+SHORT = 2
+"""Most tests that a title lists."""
 
 POOLINGS = {
     "mean": "mean of the patch tokens",
@@ -30,7 +33,8 @@ POOLINGS = {
 
 def tested(result: Result) -> str:
     """Say what was done to the networks, for a title."""
-    return str(listed([TESTED[name] for name in LAYER_TESTS if name in result]).unescape())
+    done = [words for name, words in TESTED.items() if name in result]
+    return str(listed(done)) if len(done) <= SHORT else "layer tests"
 
 
 def layer_facts(table: pd.DataFrame, described: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -48,11 +52,9 @@ def layer_facts(table: pd.DataFrame, described: Mapping[str, Any]) -> list[tuple
     pooled = list(dict.fromkeys(table["pooling"].dropna()))
     if pooled:
         facts.append(("Pooling", ", ".join(POOLINGS.get(str(one), str(one)) for one in pooled)))
-    drawn = int(table["seed"].dropna().nunique())
-    seeds = drawn or int(described.get("seeds") or 0)
-    if seeds:
-        alone = "; one draw tells nothing of others" if seeds == 1 else ""
-        facts.append(("Seeds", f"{seeds}{alone}"))
+    seeds = int(table["seed"].dropna().nunique())
+    told = {0: "none; nothing here is drawn at random", 1: "1; one draw tells nothing of others"}
+    facts.append(("Seeds", told.get(seeds, str(seeds))))
     if "chance" in described:
         facts.append(("By chance", f"{described['chance']:.2g}"))
     return [*facts, ("Intervals", _intervals(table, seeds))]
