@@ -184,6 +184,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         **dict.fromkeys(("head", "other_head"), "Int64"),
     }
     header = pd.read_csv(path, nrows=0).columns
+    if "test" in header:
+        types |= dict.fromkeys(("layer", "other_layer", "seed"), "Int64")
     present = {name: kind for name, kind in types.items() if name in header}
     table = pd.read_csv(path, dtype=present, keep_default_na=False, na_values=[""])
     text = [name for name in TEXT_COLUMNS if name in table]
