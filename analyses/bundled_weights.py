@@ -22,7 +22,8 @@ import torch
 
 from mimprobe.data.images import ImageSet, open_images
 from mimprobe.models.sites import layout
-from mimprobe.readout.features import POOLINGS, pooled_features
+from mimprobe.readout.features import layer_features
+from mimprobe.readout.labels import labels_of
 from mimprobe.readout.neighbours import nearest_neighbours_correct
 from mimprobe.train.config import TrainConfig
 from mimprobe.train.fit import pretrain
@@ -33,6 +34,7 @@ from mimprobe.zoo.shelf import bundled_directory
 from mimprobe.zoo.weights import file_sha256
 
 OBJECTIVES = ("simmim", "supervised")
+POOLINGS = ("mean", "cls")
 PAPERS = {"simmim": "https://arxiv.org/abs/2111.09886", "supervised": ""}
 TITLES = {
     "simmim": "small ViT, SimMIM on 40 classes of Tiny ImageNet (labels not used)",
@@ -66,24 +68,14 @@ def neighbours_by_layer(
 ) -> dict[str, dict[str, float]]:
     """Accuracy of 20 weighted nearest neighbours by pooling and layer."""
     sites = layout(model.module).feature_sites
-    assert train.labels is not None
-    assert val.labels is not None
-    classes = sorted(set(train.labels))
-    labels, truth = (
-        torch.tensor([classes.index(name) for name in images.labels or ()])
-        for images in (train, val)
+    known, asked = (
+        layer_features(model, images, sites, poolings=POOLINGS) for images in (train, val)
     )
-    found: dict[str, dict[str, float]] = {}
-    for pooling in POOLINGS:
-        known = pooled_features(model, train, sites, pooling=pooling)
-        asked = pooled_features(model, val, sites, pooling=pooling)
-        found[pooling] = {
-            site: nearest_neighbours_correct(known[site], labels, asked[site], truth)
-            .double()
-            .mean()
-            .item()
-            for site in sites
-        }
+    labels, truth, _ = labels_of(train, val)
+    found: dict[str, dict[str, float]] = {pooling: {} for pooling in POOLINGS}
+    for (site, pooling), features in known.items():
+        correct = nearest_neighbours_correct(features, labels, asked[site, pooling], truth)
+        found[pooling][site] = correct.double().mean().item()
     return found
 
 

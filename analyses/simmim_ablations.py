@@ -41,7 +41,8 @@ from mimprobe.claims.estimates import INTERVAL
 from mimprobe.data.images import ImageSet, open_images
 from mimprobe.figures.panels import FAINT, INK, RULE, drawing, new_figure
 from mimprobe.models.sites import layout
-from mimprobe.readout.features import pooled_features
+from mimprobe.readout.features import layer_features
+from mimprobe.readout.labels import labels_of
 from mimprobe.readout.neighbours import nearest_neighbours_correct
 from mimprobe.tables import write_atomically, write_text
 from mimprobe.train.config import TrainConfig
@@ -115,12 +116,8 @@ def neighbours(weights: Path, train: ImageSet, val: ImageSet) -> list[int]:
     """Tell for each validation image whether its neighbours vote for its class."""
     model = load_model(weights)
     site = layout(model.module).feature_sites[-1]
-    classes = sorted({*(train.labels or ()), *(val.labels or ())})
-    labels, truth = (
-        torch.tensor([classes.index(name) for name in images.labels or ()])
-        for images in (train, val)
-    )
-    known, asked = (pooled_features(model, images, [site])[site] for images in (train, val))
+    known, asked = (layer_features(model, images, [site])[site, "mean"] for images in (train, val))
+    labels, truth, _ = labels_of(train, val)
     return [int(right) for right in nearest_neighbours_correct(known, labels, asked, truth)]
 
 

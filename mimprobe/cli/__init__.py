@@ -16,12 +16,13 @@ from mimprobe.cli.finetune import finetune
 from mimprobe.cli.models import models
 from mimprobe.cli.overlay import overlay
 from mimprobe.cli.pretrain import pretrain
+from mimprobe.cli.readout import readout
 from mimprobe.cli.receptive import receptive
 from mimprobe.cli.reconstruct import reconstruct
 
 COMMANDS = (
-    demo, compare, probe, report, claims, overlay, receptive, reconstruct, pretrain, finetune,
-    avgdist, export, models,
+    demo, compare, probe, report, claims, readout, overlay, receptive, reconstruct, pretrain,
+    finetune, avgdist, export, models,
 )  # fmt: skip
 
 

@@ -178,6 +178,21 @@ def overwrite_option() -> Callable[[Command], Command]:
     return click.option("--overwrite", is_flag=True, help="Replace an earlier result.")
 
 
+def read_numbers(text: str, option: str) -> list[int]:
+    """Read whole numbers parted by commas."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a list of numbers such as 1,6,12", param_hint=option
+        ) from None
+
+
+def read_names(text: str) -> list[str]:
+    """Read names parted by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, str]:
     """Read NAME=VALUE options."""
     pairs = [text.rpartition("=") for text in texts]

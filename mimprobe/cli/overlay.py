@@ -12,6 +12,7 @@ from mimprobe.cli.options import (
     load_named,
     overwrite_option,
     read_arguments,
+    read_numbers,
 )
 
 if TYPE_CHECKING:
@@ -96,16 +97,6 @@ def overlay(
 
 
 overlay.help = f"{overlay.help}\n\n{MODEL_HELP}"
-
-
-def read_numbers(text: str, option: str) -> list[int]:
-    """Read whole numbers parted by commas."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a list of numbers such as 1,6,12", param_hint=option
-        ) from None
 
 
 def read_queries(text: str) -> "list[Query]":

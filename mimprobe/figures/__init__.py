@@ -37,6 +37,7 @@ from mimprobe.figures.pairs import head_pairs
 from mimprobe.figures.palette import KIND_STYLES, KindStyle, Style, kind_style, model_styles
 from mimprobe.figures.pictures import overlay
 from mimprobe.figures.profiles import attention_profile
+from mimprobe.figures.readout import POOLING_LABELS, READOUT_LABELS, readout
 from mimprobe.figures.receptive import receptive_field
 from mimprobe.figures.reconstruction import reconstruction
 from mimprobe.figures.similarity import (
@@ -70,17 +71,19 @@ FIGURES = {
     "layer_drop": layer_drop,
     "layer_reset": layer_reset,
     "layer_heads": layer_heads,
+    "readout": readout,
 }
 """The main figure of each table, in the order in which a report shows them."""
 
 __all__ = [
-    "FIGURES", "KERNEL_LABELS", "KIND_STYLES", "LABELS", "READOUTS", "KindStyle", "Style",
-    "attention_distance", "attention_entropy", "attention_nmi", "attention_offset",
-    "attention_profile", "block_panels", "change_curves", "cka", "cka_between", "cka_to_final",
-    "curve_panels", "effective_rank", "exchange_maps", "feature_norm", "head_kl", "head_maps",
-    "head_pairs", "head_panels", "head_steps", "high_frequency", "kernel_distance",
-    "kernel_entropy", "kernel_panels", "kind_style", "layer_drop", "layer_heads", "layer_means",
-    "layer_reset", "layer_steps", "layer_swap", "log_amplitude", "mask_distance", "model_styles",
-    "mutual_neighbours", "overlay", "pair_maps", "pair_maps_between", "prefix_mass",
-    "receptive_field", "reconstruction", "singular_values", "token_similarity",
+    "FIGURES", "KERNEL_LABELS", "KIND_STYLES", "LABELS", "POOLING_LABELS", "READOUTS",
+    "READOUT_LABELS", "KindStyle", "Style", "attention_distance", "attention_entropy",
+    "attention_nmi", "attention_offset", "attention_profile", "block_panels", "change_curves",
+    "cka", "cka_between", "cka_to_final", "curve_panels", "effective_rank", "exchange_maps",
+    "feature_norm", "head_kl", "head_maps", "head_pairs", "head_panels", "head_steps",
+    "high_frequency", "kernel_distance", "kernel_entropy", "kernel_panels", "kind_style",
+    "layer_drop", "layer_heads", "layer_means", "layer_reset", "layer_steps", "layer_swap",
+    "log_amplitude", "mask_distance", "model_styles", "mutual_neighbours", "overlay", "pair_maps",
+    "pair_maps_between", "prefix_mass", "readout", "receptive_field", "reconstruction",
+    "singular_values", "token_similarity",
 ]  # fmt: skip

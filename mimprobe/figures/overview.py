@@ -3,7 +3,7 @@
 What belongs here: figures that lay models over each other. What does not: heads (`heads`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -68,7 +68,7 @@ def layer_means(
             panel = new_figure(figure, 7.6, 3.3).subplots()
         else:
             (panel,) = given_axes(axes, 1)
-        span = _span(panel, set(depths.values()))
+        span = set_depth_axis(panel, depths.values())
         ends = {}
         for name in names:
             means = layer_rows(rows[rows["model"] == name])
@@ -95,11 +95,11 @@ def _set_values(panel: Axes, values: "pd.Series[float]", logarithmic: bool) -> N
         panel.set_ylim(value_limits(values))
 
 
-def _span(panel: Axes, depths: set[int]) -> float:
-    """Set the axis over layers, and give how far it reaches."""
-    if len(depths) == 1:
-        depth = depths.pop()
-        set_layer_axis(panel, depth, most=12)
+def set_depth_axis(panel: Axes, depths: Collection[int], *, most: int = 12) -> float:
+    """Set the axis over layers of models of these depths, and give how far it reaches."""
+    if len(set(depths)) == 1:
+        depth = max(depths)
+        set_layer_axis(panel, depth, most=most)
         panel.set_xlabel("layer")
         return float(depth)
     panel.set_xlim(0, 1.02)

@@ -1,1 +1,49 @@
-"""What a representation is good for."""
+"""What a representation is good for.
+
+What belongs here: what is read out of frozen features, by name. What does not: changing a network
+(`models.surgery`), training one (`train`), and putting numbers into tables (`experiments`).
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mimprobe.readout.linear import linear_probe_correct
+from mimprobe.readout.neighbours import nearest_neighbours_correct
+from mimprobe.shapes import Pooled
+
+
+class Readout(Protocol):
+    """Tells for each query whether what was learnt from the features names its class."""
+
+    def __call__(
+        self,
+        features: Pooled,
+        labels: Int[Tensor, " image"],
+        query_features: Float[Tensor, "query feature"],
+        query_labels: Int[Tensor, " query"],
+        *,
+        seed: int,
+    ) -> Bool[Tensor, " query"]:
+        """Learn from features and labels, and judge on the queries."""
+        ...
+
+
+def _neighbours_correct(
+    features: Pooled,
+    labels: Int[Tensor, " image"],
+    query_features: Float[Tensor, "query feature"],
+    query_labels: Int[Tensor, " query"],
+    *,
+    seed: int,  # noqa: ARG001 - nothing here is drawn
+) -> Bool[Tensor, " query"]:
+    return nearest_neighbours_correct(features, labels, query_features, query_labels)
+
+
+READOUTS: Mapping[str, Readout] = {"knn": _neighbours_correct, "linear": linear_probe_correct}
+"""By the name that tables and commands use."""
+
+SEEDLESS = frozenset({"knn"})
+"""Read-outs that draw nothing: one seed says all."""

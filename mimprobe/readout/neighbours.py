@@ -8,6 +8,9 @@ from torch.nn.functional import normalize
 from mimprobe.errors import OptionError
 from mimprobe.shapes import Pooled
 
+NEIGHBOURS, TEMPERATURE = 20, 0.07
+"""As DINO's authors evaluate."""
+
 BLOCK = 1024
 """Queries whose similarities to all references are held at once."""
 
@@ -18,8 +21,8 @@ def nearest_neighbours_correct(
     query_features: Float[Tensor, "query feature"],
     query_labels: Int[Tensor, " query"],
     *,
-    k: int = 20,
-    temperature: float = 0.07,
+    k: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
 ) -> Bool[Tensor, " query"]:
     """Tell for each query whether its neighbours vote for its label.
 

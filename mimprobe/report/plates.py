@@ -26,6 +26,7 @@ from mimprobe.figures import (
     layer_means,
     pair_maps,
     pair_maps_between,
+    readout,
     receptive_field,
 )
 from mimprobe.report.layer_plates import layer_test_plates
@@ -188,11 +189,20 @@ def _receptive_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Itera
     )
 
 
+def _readout_plates(table: pd.DataFrame, styles: Mapping[str, Style]) -> Iterator[Plate]:
+    yield Plate(
+        "readout",
+        "Accuracy by layer: a panel for each read-out and pooling; chance is dotted.",
+        lambda figure: readout(table, styles=styles, figure=figure),
+    )
+
+
 _PLATES: Mapping[str, Callable[[pd.DataFrame, Mapping[str, Style]], Iterator[Plate]]] = {
     "attention_offset": _offset_plates,
     "attention_profile": _profile_plates,
     "head_pairs": _pair_plates,
     "kernels": _kernel_plates,
     "receptive_field": _receptive_plates,
+    "readout": _readout_plates,
 }
 """Tables whose figures are not dots for heads."""

@@ -26,6 +26,7 @@ TITLES = {
     "layer_drop": "Layers dropped",
     "layer_reset": "Layers with fresh weights",
     "layer_heads": "Heads masked",
+    "readout": "Where classes are read out best",
 }
 
 READINGS = {
@@ -155,6 +156,13 @@ READINGS = {
         "without it.",
         "Loss falls short of importance where heads repeat each other: each alone can be spared, "
         "and together they cannot.",
+    ),
+    "readout": (
+        "Each line is a model: how many images are classified rightly from the features of one of "
+        "its layers, which stay as they are; only the read-out learns, from other images.",
+        "A line that falls at the end is a network whose last layers serve its own training task "
+        "and not the classes: probe it at the top of its line, and with the pooling that is higher "
+        "there.",
     ),
 }  # fmt: skip
 """Two or three sentences on how to read the figures of a table."""

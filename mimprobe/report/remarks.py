@@ -22,6 +22,11 @@ def remarks_of(name: str, result: Result) -> list[str]:
         return [f"No depth-wise convolutions: {', '.join(plain)}."] if plain else []
     if name in LAYER_TESTS:
         return exchange_remarks(table, models) if name == "layer_swap" else []
+    if name == "readout":
+        return [
+            "The best layer is chosen on the images on which it is judged, so its accuracy is "
+            "somewhat too high; choose it on images of your own before you quote it."
+        ]
     if "head" not in table or (len(table) and table["head"].isna().all()):
         return []
     blind = [str(m["name"]) for m in models if not m.get("attention", True)]

@@ -10,7 +10,7 @@ from mimprobe.claims.estimates import INTERVAL
 from mimprobe.figures import LABELS
 from mimprobe.report.layer_tests import layer_facts, tested
 from mimprobe.report.plates import NOTHING
-from mimprobe.report.wording import listed
+from mimprobe.report.wording import counted, listed
 from mimprobe.tables import LAYER_TESTS, STEP, Result
 
 POLICIES = {
@@ -54,6 +54,14 @@ def facts_of(name: str, result: Result) -> list[tuple[str, str]]:
         facts.append(
             ("Left out", f"{described['images_left_out']} images, in a batch of fewer than 4")
         )
+    if "training_images" in described:
+        facts.append(
+            (
+                "Learned from",
+                f"n = {described['training_images']:,} images of {len(described['classes'])} "
+                f"classes; {counted(described['seeds'], 'seed')}",
+            )
+        )
     if "chance" in described:
         facts.append(("By chance", f"{described['chance']:.2g} for k = {described['k']}"))
     if "memory" in described:
@@ -74,6 +82,8 @@ def images_of(table: pd.DataFrame) -> str:
 
 def interval_of(table: pd.DataFrame) -> str:
     """Say what the standard errors are, or why there are none."""
+    if "pooling" in table and "test" not in table:
+        return "bands are the mean \N{PLUS-MINUS SIGN} 1.96 standard errors over images and seeds"
     notes = [note for note in table.get("note", pd.Series(dtype=str)).unique() if note]
     if notes:
         return "no standard errors: " + "; ".join(notes)

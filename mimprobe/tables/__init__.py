@@ -16,6 +16,7 @@ from mimprobe.tables.folder import (
     write_atomically,
     write_text,
 )
+from mimprobe.tables.readout import CHANCE, best_readouts
 from mimprobe.tables.result import (
     FORMAT,
     PER_IMAGE_NAME,
@@ -45,6 +46,7 @@ from mimprobe.tables.schema import (
 )
 
 __all__ = [
+    "CHANCE",
     "CHANNEL_COLUMNS",
     "CURVE_COLUMNS",
     "FINAL_COLUMNS",
@@ -67,6 +69,7 @@ __all__ = [
     "TEXT_COLUMNS",
     "PerImageValues",
     "Result",
+    "best_readouts",
     "check_output",
     "files_of",
     "holds_progress",

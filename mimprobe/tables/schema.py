@@ -122,8 +122,10 @@ READOUT_COLUMNS = (
 )  # fmt: skip
 """How well a read-out does: one row for each model, layer, pooling and metric.
 
-`metric` names the read-out, as `knn_accuracy`; `pooling` is `mean`, `cls` or `both`. Several seeds
-and the images of the validation set are behind `se`; `n` counts the images.
+`metric` names the read-out, as `knn_accuracy`, or is `chance_accuracy`. `pooling` is `mean`, `cls`
+or `both`, or `tokens` where the read-out pools by itself. Several seeds and the images of the
+validation set are behind `se`; `n` counts the images; `note` says what was chosen, as `C = 0.1`. In
+per-image values the metric names the pooling too, as `knn_accuracy_mean`.
 """
 
 LAYER_TEST_COLUMNS = (

@@ -1,0 +1,94 @@
+"""What became of the read-outs, as a table, values by image, and a record.
+
+What belongs here: means and errors, columns, and the words that define them. What does not: the
+measurement (`readouts`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+from torch import Tensor
+
+from mimprobe.experiments.model_readouts import Outcome
+from mimprobe.models.sites import Layout
+from mimprobe.readout.linear import HELD_OUT, STRENGTHS
+from mimprobe.readout.neighbours import NEIGHBOURS, TEMPERATURE
+from mimprobe.tables import PER_IMAGE_KEYS, READOUT_COLUMNS, PerImageValues
+
+DEFINITIONS = {
+    "knn": f"{NEIGHBOURS} nearest neighbours by cosine similarity s, which vote with weight "
+    f"exp(s / {TEMPERATURE})",
+    "linear": "multinomial logistic regression on standardised features, L-BFGS, with the C of "
+    f"{', '.join(f'{value:g}' for value in STRENGTHS)} that does best on {HELD_OUT:.0%} of each "
+    "class held out, fitted again on all",
+    "attentive": "one learned query that attends to all patch tokens, and a linear classifier of "
+    "the average; AdamW from the linear probe of the mean token, with as many steps as do best on "
+    f"{HELD_OUT:.0%} of each class held out",
+}
+
+
+def table_of(
+    outcomes: Sequence[Outcome], places: Mapping[str, Layout], kinds: Mapping[str, str]
+) -> pd.DataFrame:
+    """Give the table `readout`, of columns `tables.READOUT_COLUMNS`.
+
+    With values x by seed and image, over S seeds and n images, `value` is their mean, `std` the
+    standard deviation over images of the mean over seeds, and
+
+        se^2 = std^2 / n + (variance over seeds of the mean over images) / S
+
+    The second term is left out where there is one seed, or where nothing is drawn.
+    """
+    rows = [
+        {
+            "model": one.model, "kind": kinds[one.model], "site": one.site,
+            "layer": places[one.model][one.site].layer, "pooling": one.pooling,
+            "metric": f"{one.readout}_accuracy", "unit": "1", **accuracy(one.correct),
+            "note": one.note,
+        }
+        for one in outcomes
+    ]  # fmt: skip
+    return pd.DataFrame(rows)[list(READOUT_COLUMNS)]
+
+
+def accuracy(correct: Bool[Tensor, "seed query"]) -> dict[str, float | int]:
+    """Give mean, standard deviation over images, standard error, and the number of images."""
+    seeds, images = correct.shape
+    by_image = correct.double().mean(0).numpy()
+    std = float(by_image.std(ddof=1)) if images > 1 else float("nan")
+    between = float(correct.double().mean(1).numpy().var(ddof=1)) if seeds > 1 else 0.0
+    return {
+        "value": float(by_image.mean()), "std": std,
+        "se": (std**2 / images + between / seeds) ** 0.5, "n": images,
+    }  # fmt: skip
+
+
+def per_image(
+    outcomes: Sequence[Outcome], places: Mapping[str, Layout], images: Sequence[str]
+) -> PerImageValues:
+    """Give the mean over seeds of every image; the metric names read-out and pooling."""
+    keys = [
+        (one.model, one.site, places[one.model][one.site].layer, -1,
+         f"{one.readout}_accuracy_{one.pooling}")
+        for one in outcomes
+    ]  # fmt: skip
+    values = np.stack([one.correct.float().mean(0).numpy() for one in outcomes], axis=1)
+    return PerImageValues(tuple(images), pd.DataFrame(keys, columns=list(PER_IMAGE_KEYS)), values)
+
+
+def describe(
+    readouts: Sequence[str], seeds: int, images: int, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Definition, units and sizes, for the manifest."""
+    told = "; ".join(f"{name}: {DEFINITIONS[name]}" for name in readouts)
+    return {
+        "definition": f"share of the validation images whose class is read out rightly of a "
+        f"layer's frozen features. {told}. Chance is always naming the class that is commonest in "
+        "training.",
+        "units": {f"{name}_accuracy": "1" for name in (*readouts, "chance")},
+        "seeds": seeds, "training_images": images, "classes": list(classes),
+        "neighbours": NEIGHBOURS, "temperature": TEMPERATURE, "strengths": list(STRENGTHS),
+    }  # fmt: skip

@@ -1,0 +1,189 @@
+"""Linear probe: multinomial logistic regression on frozen, standardised features.
+
+What belongs here: fitting it, and choosing its regularisation. What does not: features (`features`)
+and probes that are more than linear (`attentive`).
+
+With standardised rows x_i of n images, their classes y_i, weights W, intercepts b and z = W x + b,
+the objective is that of scikit-learn's `LogisticRegression` with the same C, divided by C n:
+
+    1 / (2 C n) ||W||^2 + 1/n sum_i ( logsumexp(z_i) - z_i[y_i] )
+
+It is convex, and minimised by SciPy's L-BFGS with float32 products and float64 sums over images.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mimprobe.errors import OptionError
+from mimprobe.shapes import Pooled
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Values of C that are tried, the strongest regularisation first."""
+
+HELD_OUT = 0.2
+"""Share of each class on which they are judged."""
+
+PATIENCE = 2
+"""After so many values in a row that do no better, weaker regularisation is not tried."""
+
+TOLERANCE = 1e-5
+"""Largest entry of the gradient at the end; scikit-learn's default is ten times that."""
+
+MOST_STEPS = 300
+
+
+class LinearProbe(NamedTuple):
+    """Weights and intercepts for standardised features, what standardises them, and its C."""
+
+    weights: Float[Tensor, "label feature"]
+    intercepts: Float[Tensor, " label"]
+    centre: Float[Tensor, " feature"]
+    scale: Float[Tensor, " feature"]
+    strength: float
+
+    def classes(self, features: Pooled) -> Int[Tensor, " image"]:
+        """Give the likeliest class of each image."""
+        standard = (features - self.centre) / self.scale
+        return (standard @ self.weights.T + self.intercepts).argmax(1)
+
+
+def linear_probe_correct(
+    features: Pooled,
+    labels: Int[Tensor, " image"],
+    query_features: Float[Tensor, "query feature"],
+    query_labels: Int[Tensor, " query"],
+    *,
+    seed: int,
+) -> Bool[Tensor, " query"]:
+    """Tell for each query whether a linear probe names its class; C is chosen as `linear_probe`."""
+    return linear_probe(features, labels, seed=seed).classes(query_features) == query_labels
+
+
+def linear_probe(features: Pooled, labels: Int[Tensor, " image"], *, seed: int) -> LinearProbe:
+    """Fit a probe on all images, with the C that does best on a share of each class held out.
+
+    The seed draws that share.
+
+    Raises:
+        OptionError: fewer than two classes, or no class with two images.
+    """
+    strength = chosen_strength(features, labels, held_out(labels, seed))
+    return fitted_probe(features, labels, strength)
+
+
+def chosen_strength(
+    features: Pooled, labels: Int[Tensor, " image"], held: Bool[Tensor, " image"]
+) -> float:
+    """Give the C whose probe of the other images does best on those held out.
+
+    Of equally good ones it is that of the strongest regularisation.
+    """
+    known, asked, truth = features[~held], features[held], labels[held]
+    best, accuracy, worse, probe = STRENGTHS[0], -1.0, 0, None
+    for strength in STRENGTHS:
+        probe = fitted_probe(known, labels[~held], strength, start=probe)
+        found = (probe.classes(asked) == truth).double().mean().item()
+        if found > accuracy:
+            best, accuracy, worse = strength, found, 0
+        else:
+            worse += 1
+        if worse == PATIENCE:
+            break
+    return best
+
+
+def fitted_probe(
+    features: Pooled,
+    labels: Int[Tensor, " image"],
+    strength: float,
+    *,
+    start: LinearProbe | None = None,
+) -> LinearProbe:
+    """Fit a probe with a given C, from the weights of an earlier one or from zero.
+
+    Raises:
+        OptionError: fewer than two classes, or C is not positive.
+    """
+    classes = int(labels.max()) + 1
+    if classes < 2 or strength <= 0:
+        raise OptionError(
+            f"a linear probe of {classes} classes with C={strength:g} cannot be fitted; it takes "
+            "two classes at least, and a positive C"
+        )
+    centre, scale = moments(features)
+    standard, width = (features - centre) / scale, features.shape[1]
+    begin = np.zeros(classes * (width + 1))
+    if start is not None and len(start.weights) == classes:
+        begin = (
+            torch.cat([start.weights, start.intercepts[:, None]], dim=1).double().numpy().ravel()
+        )
+    objective = _Objective(standard, one_hot(labels, classes).float(), strength)
+    found = minimize(
+        objective, begin, jac=True, method="L-BFGS-B",
+        options={"gtol": TOLERANCE, "ftol": 0.0, "maxiter": MOST_STEPS},
+    ).x.reshape(classes, width + 1)  # fmt: skip
+    weights = torch.from_numpy(found).float()
+    return LinearProbe(weights[:, :-1].contiguous(), weights[:, -1], centre, scale, strength)
+
+
+class _Objective:
+    """The objective and its gradient, as SciPy calls them: float64 outside, float32 inside."""
+
+    def __init__(
+        self,
+        standard: Float[Tensor, "image feature"],
+        truth: Float[Tensor, "image label"],
+        strength: float,
+    ) -> None:
+        self.standard, self.truth = standard, truth
+        self.decay = 1 / (strength * len(standard))
+
+    def __call__(self, flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        count, classes = self.truth.shape
+        both = torch.from_numpy(flat).view(classes, -1)
+        weights = both[:, :-1].float()
+        logits = torch.addmm(both[:, -1].float(), self.standard, weights.T)
+        log_shares = logits.log_softmax(1)
+        loss = -(log_shares * self.truth).sum(dtype=torch.float64) / count
+        excess = (log_shares.exp_() - self.truth) / count
+        gradient = torch.empty_like(both)
+        gradient[:, :-1] = (excess.T @ self.standard).double() + self.decay * both[:, :-1]
+        gradient[:, -1] = excess.sum(0, dtype=torch.float64)
+        value = loss + self.decay / 2 * both[:, :-1].square().sum()
+        return value.item(), gradient.numpy().ravel()
+
+
+def moments(
+    features: Pooled,
+) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
+    """Give mean and standard deviation of each feature; a constant one is only centred."""
+    wide = features.double()
+    scale = wide.std(0, correction=0)
+    return wide.mean(0).float(), torch.where(scale > 0, scale, 1.0).float()
+
+
+def held_out(labels: Int[Tensor, " image"], seed: int) -> Bool[Tensor, " image"]:
+    """Draw a share of the images of each class, at least one where there are two.
+
+    Raises:
+        OptionError: no class has two images.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(int(labels.max()) + 1):
+        own = (labels == label).nonzero()[:, 0]
+        count = max(0, min(max(1, round(HELD_OUT * len(own))), len(own) - 1))
+        held[own[torch.randperm(len(own), generator=draw)[:count]]] = True
+    if not held.any():
+        raise OptionError(
+            f"a probe is chosen on images held out, and each of {len(labels)} images is the only "
+            "one of its class; show more images"
+        )
+    return held
