@@ -50,6 +50,31 @@ def errors_of(n: int) -> float:
     return float(stdtrit(n - 1, 0.975)) if n > 1 else math.inf
 
 
+def with_seeds(values: ImageVector, *by_seed: ImageVector) -> tuple[Estimate, float]:
+    """Average over images what is a mean over seeds too, and give its standard error beside it.
+
+    Images and seeds are drawn independently of each other, so the variances of their means add up,
+    s^2 = sum_a s_a^2, with s_a^2 = var_a / count_a; the interval is Student's with Welch's and
+    Satterthwaite's degrees of freedom, s^4 / sum_a (s_a^4 / (count_a - 1)) (Welch, Biometrika 34,
+    1947). What differs by seed and image at once is in both, so the interval errs on the wide side.
+
+    Args:
+        values: by image, means over seeds.
+        by_seed: of each quantity that enters, its means over images by seed; fewer than two seeds
+            tell nothing of others, and add nothing.
+    """
+    present = values[np.isfinite(values)]
+    if len(present) < 2:
+        return estimate(values), math.nan
+    samples = [present, *(seeds for seeds in by_seed if len(seeds) > 1)]
+    parts = np.array([sample.var(ddof=1) / len(sample) for sample in samples])
+    freedom = np.array([len(sample) - 1 for sample in samples])
+    se = math.sqrt(float(parts.sum()))
+    doubt = float((parts**2 / freedom).sum())
+    errors = float(stdtrit(parts.sum() ** 2 / doubt, 0.975)) if doubt else 0.0
+    return within(float(present.mean()), errors * se, len(present)), se
+
+
 def estimate(values: ImageVector) -> Estimate:
     """Average over images, with Student's 95 % interval; none from one image."""
     present = values[np.isfinite(values)]

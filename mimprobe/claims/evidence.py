@@ -11,7 +11,7 @@ from mimprobe.claims.estimates import Estimate, estimate
 from mimprobe.claims.intervals import Quantity, bootstrap
 from mimprobe.claims.quantities import Part, heads_by_layer, layer_mean
 from mimprobe.claims.verdicts import Claim, Verdict
-from mimprobe.tables import PAIR_COLUMNS, Result
+from mimprobe.tables import LAYER_TESTS, PAIR_COLUMNS, Result
 
 Found = Estimate | str
 """An estimate, or why there is none."""
@@ -29,6 +29,7 @@ class Evidence:
         self.seed = int(result.manifest.get("seed") or 0)
         self.cka = result["cka"] if "cka" in result else pd.DataFrame(columns=list(PAIR_COLUMNS))
         self.cka_groups = result.manifest.get("analyzers", {}).get("cka", {}).get("alike", {})
+        self.layer_tests = {name: result[name] for name in LAYER_TESTS if name in result}
         models = result.manifest.get("models", [])
         self._kinds = {str(model["name"]): str(model.get("kind", "other")) for model in models}
         self._blind = {str(model["name"]) for model in models if not model.get("attention", True)}

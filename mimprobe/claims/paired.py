@@ -12,7 +12,7 @@ import pandas as pd
 
 from mimprobe.claims.estimates import ImageVector, errors_of, estimate
 from mimprobe.claims.quantities import Part, all_layers, end_layers, first_half, layer_mean
-from mimprobe.tables import PerImageValues, Result
+from mimprobe.tables import LAYER_TESTS, PerImageValues, Result
 
 DIFFERENCE_COLUMNS = (
     "model", "kind", "other_model", "other_kind", "metric", "unit", "part", "layer", "value", "se",
@@ -70,8 +70,8 @@ def _units(result: Result) -> dict[str, str]:
     measured = set(result.per_image.columns["metric"])
     return {
         str(metric): str(rows["unit"].iloc[0])
-        for table in result.values()
-        if "head" in table
+        for name, table in result.items()
+        if "head" in table and name not in LAYER_TESTS
         for metric, rows in table.groupby("metric", sort=False)
         if metric in measured
     }

@@ -16,6 +16,9 @@ Side = Literal["above", "below"]
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
+TOLD = "told"
+"""Of a part that says something beside a claim, and decides nothing."""
+
 NOTHING = Estimate(math.nan)
 """Where nothing could be estimated."""
 
@@ -42,6 +45,15 @@ class Question:
     unclear: str
     threshold: float = 0.0
 
+    def of(self, readout: str, end: str = "") -> "Question":
+        """Put a read-out in place of `{readout}`, and an end behind the sentences."""
+        above, below, unclear = (
+            text.replace("{readout}", readout) + end
+            for text in (self.above, self.below, self.unclear)
+        )
+        quantity = self.quantity.replace("{readout}", readout)
+        return replace(self, quantity=quantity, above=above, below=below, unclear=unclear)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -52,7 +64,7 @@ class Verdict:
         title: the claim in plain words.
         models: those concerned; of two, the first is claimed to differ from the second. None where
             the result lacks its table or models to judge.
-        verdict: `holds`, `does not hold` or `undecided`.
+        verdict: `holds`, `does not hold` or `undecided`; of a part also `told`.
         question: what was estimated; None where nothing could be.
         estimate: the number with its 95 % interval and images.
         why: the reason, where the claim is undecided.
@@ -125,7 +137,10 @@ class Claim:
         return "model with attention" if self.attention else "model"
 
     def judged(self, models: Sequence[str], *parts: Verdict) -> Verdict:
-        """Combine parts: the claim holds if all hold, and does not if one does not."""
+        """Combine parts: the claim holds if all hold, and does not if one does not.
+
+        Parts that are only told have no say.
+        """
         by_verdict = {part.verdict: part for part in reversed(parts)}
         decided = next(by_verdict[one] for one in (FAILS, UNDECIDED, HOLDS) if one in by_verdict)
         return replace(decided, models=tuple(models), parts=parts)
@@ -146,6 +161,10 @@ class Claim:
         if verdict.side == "across":
             return replace(verdict, why=f"the interval contains {question.threshold:g}")
         return replace(verdict, verdict=HOLDS if verdict.side == question.wanted else FAILS)
+
+    def aside(self, models: Sequence[str], question: Question, found: Estimate | str) -> Verdict:
+        """Tell one quantity beside the claim, without judging it."""
+        return replace(self.part(models, question, found), verdict=TOLD)
 
     def missing(self, why: str) -> Verdict:
         """Say why there is nothing to judge."""

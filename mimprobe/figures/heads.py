@@ -60,6 +60,10 @@ LABELS = {
     "log_amplitude": "relative log amplitude",
     "feature_norm": "norm of patch tokens",
     "activation_ratio": "largest over median activation",
+    "drift": "CKA to the intact network",
+    "knn_accuracy": "accuracy of nearest neighbours",
+    "linear_accuracy": "accuracy of a linear probe",
+    "finetune_accuracy": "accuracy after fine-tuning",
 }
 """What axes call the metrics."""
 

@@ -82,7 +82,7 @@ def layer_means(
                 ends[name] = (float(places[-1]), float(drawn[-1]))
         _set_values(panel, band_ends(layer_rows(rows)), chosen in LOGARITHMIC)
         panel.set_ylabel(value_label(rows, chosen))
-        _label_ends(panel, ends, looks)
+        label_ends(panel, ends, looks)
     return [panel]
 
 
@@ -107,7 +107,7 @@ def set_depth_axis(panel: Axes, depths: Collection[int], *, most: int = 12) -> f
     return 1.0
 
 
-def _label_ends(panel: Axes, ends: Mapping[str, tuple[float, float]], looks: Looks) -> None:
+def label_ends(panel: Axes, ends: Mapping[str, tuple[float, float]], looks: Looks) -> None:
     """Write each model's name beside the end of its line, moved apart where they would touch."""
     to_share = panel.transScale + panel.transLimits
     starts = [tuple(to_share.transform(end)) for end in ends.values()]

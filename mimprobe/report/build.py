@@ -16,7 +16,15 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mimprobe import __version__
-from mimprobe.claims import CLAIMS, Verdict, claims_table, differences, evaluate_claims
+from mimprobe.claims import (
+    TOLD,
+    Verdict,
+    claims_of,
+    claims_table,
+    differences,
+    evaluate_claims,
+    layer_test_differences,
+)
 from mimprobe.claims.intervals import LEAST_IMAGES
 from mimprobe.errors import OutputError
 from mimprobe.figures import Style, model_styles
@@ -25,10 +33,17 @@ from mimprobe.report.numbers import Numbers
 from mimprobe.report.plate import Plate
 from mimprobe.report.plates import plates_of
 from mimprobe.report.rendering import Picture, render
-from mimprobe.report.summary import summarise
-from mimprobe.report.verdicts import claims_shown, differences_shown, judged_claims, not_judged
+from mimprobe.report.summary import intervals_told, summarise
+from mimprobe.report.verdicts import (
+    claims_shown,
+    differences_shown,
+    judged_claims,
+    layer_differences_shown,
+    not_judged,
+)
 from mimprobe.report.wording import breakable, interval, value_of
 from mimprobe.tables import (
+    LAYER_TESTS,
     STEP,
     Result,
     files_of,
@@ -41,6 +56,15 @@ from mimprobe.tables import (
 PAGE_NAME = "report.html"
 FIGURES_FOLDER = "figures"
 CLAIMS_NAME, DIFFERENCES_NAME = "claims.csv", "differences.csv"
+LAYER_NAME = "layer_differences.csv"
+
+BEHIND = {
+    DIFFERENCES_NAME: "Layer means, averaged over parts of the network. By layer, where two models "
+    "have as many:",
+    LAYER_NAME: "Accuracy that the first model lost less that which the other lost, after so many "
+    "changes; the variance between seeds is in the intervals. As a table:",
+}
+"""What tables of differences show, before the link to their file."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +72,14 @@ class Judgement:
     """What the models' values say about each other."""
 
     verdicts: Sequence[Verdict]
-    differences: pd.DataFrame
+    differences: Mapping[str, pd.DataFrame]
+    """By the name of their file."""
+
+    def tables(self) -> list[tuple[str, str, Sequence[tuple[str, Numbers]]]]:
+        """Give each file of differences with what it adds to the page, and the tables shown."""
+        shown = {DIFFERENCES_NAME: differences_shown, LAYER_NAME: layer_differences_shown}
+        found = [(name, table, shown[name](table)) for name, table in self.differences.items()]
+        return [(name, BEHIND[name], told) for name, _, told in found if told]
 
 
 @dataclass(frozen=True)
@@ -80,8 +111,9 @@ def write_report(
 ) -> Path:
     """Write `report.html`, `figures/NAME.png` and `figures/NAME.pdf`, and the tables beside them.
 
-    `claims.csv` has the verdicts on the claims and `differences.csv` the paired differences between
-    models; a result with the table of no claim has neither. In the result's own folder, as
+    `claims.csv` has the verdicts on the claims, `differences.csv` the paired differences between
+    models, and `layer_differences.csv` those of layer tests; a result with the table of no claim
+    has none of them. In the result's own folder, as
     `Result.write` or `mimprobe probe` made it, only these, page and figures are added. Any other
     folder gets the tables too. The page comes last: where it stands, the report is whole.
 
@@ -108,7 +140,7 @@ def write_report(
         {str(model["name"]): str(model["kind"]) for model in result.manifest.get("models", [])}
     )
     pictures = {
-        name: [(plate, render(plate)) for plate in plates_of(name, table, looks)]
+        name: [(plate, render(plate)) for plate in plates_of(name, table, looks, result.manifest)]
         for name, table in result.items()
     }
     judged = _judge(result)
@@ -122,15 +154,21 @@ def write_report(
 
 def _judge(result: Result) -> Judgement | None:
     """Judge a result; None where it has the table of no claim."""
-    if not any(claim.table in result for claim, _ in CLAIMS.values()):
+    asked = {claim.table for claim, _ in claims_of(result).values() if claim.table in result}
+    if not asked:
         return None
+    apart = {}
+    if not asked <= set(LAYER_TESTS):
+        apart[DIFFERENCES_NAME] = differences(result)
+    if asked & set(LAYER_TESTS):
+        apart[LAYER_NAME] = layer_test_differences(result)
     watched = steps.is_watched(result)  # one network: there is nothing to hold claims against
-    return Judgement([] if watched else evaluate_claims(result), differences(result))
+    return Judgement([] if watched else evaluate_claims(result), apart)
 
 
 def _remove_earlier(target: Path) -> None:
     """Remove the page of an earlier report first, then what stood beside it."""
-    for name in (PAGE_NAME, CLAIMS_NAME, DIFFERENCES_NAME):
+    for name in (PAGE_NAME, CLAIMS_NAME, DIFFERENCES_NAME, LAYER_NAME):
         (target / name).unlink(missing_ok=True)
     figures = (target / FIGURES_FOLDER).resolve()
     for name in files_of(target):
@@ -142,7 +180,7 @@ def _remove_earlier(target: Path) -> None:
 def _csv_files(judged: Judgement | None) -> dict[str, bytes]:
     if judged is None:
         return {}
-    tables = {CLAIMS_NAME: claims_table(judged.verdicts), DIFFERENCES_NAME: judged.differences}
+    tables = {CLAIMS_NAME: claims_table(judged.verdicts), **judged.differences}
     return {name: table.to_csv(index=False).encode() for name, table in tables.items()}
 
 
@@ -190,8 +228,10 @@ def _page(
         images=facts.images_seen(result),
         claims=claims_shown(verdicts, result, looks),
         not_judged=not_judged(verdicts),
+        beside=any(part.verdict == TOLD for verdict in verdicts for part in verdict.parts),
         least=LEAST_IMAGES,
-        differences=differences_shown(judged.differences) if judged else [],
+        differences=judged.tables() if judged else [],
+        intervals=intervals_told(result),
         findings=findings,
         columns=columns,
         models=[facts.model_facts(model, looks[str(model["name"])]) for model in models],

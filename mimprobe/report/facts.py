@@ -117,7 +117,7 @@ def _size(size: Sequence[int] | None) -> str:
 
 def run_facts(manifest: Mapping[str, Any]) -> list[tuple[str, Entries]]:
     """Describe how the numbers were made."""
-    images = manifest.get("images", {})
+    images, learnt = manifest.get("images", {}), manifest.get("train_images", {})
     how = (
         "command", "created", "seconds", "seconds_waiting", "device", "precision", "batch_size",
         "processes", "workers", "seed",
@@ -135,6 +135,11 @@ def run_facts(manifest: Mapping[str, Any]) -> list[tuple[str, Entries]]:
             "images": images.get("n"),
             "sha256 of the list": images.get("sha256"),
             "skipped": len(images.get("skipped", [])),
+        },
+        "Images that read-outs learn from": {
+            "source": learnt.get("source"),
+            "images": learnt.get("n"),
+            "sha256 of the list": learnt.get("sha256"),
         },
         "Versions": {"mimprobe": manifest.get("mimprobe"), **manifest.get("versions", {})},
         "Machine": manifest.get("machine", {}),

@@ -13,7 +13,8 @@ from mimprobe.claims.alikeness import models_alike
 from mimprobe.claims.estimates import INTERVAL, Estimate, within
 from mimprobe.figures import KERNEL_LABELS, LABELS, POOLING_LABELS, READOUT_LABELS
 from mimprobe.report.wording import amount, value_of
-from mimprobe.tables import CHANCE, best_readouts
+from mimprobe.tables import CHANCE, LAYER_TESTS, best_readouts
+from mimprobe.tables.layer_tests import curve_rows, over_seeds
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
         return kernel_medians(table)
     if name == "receptive_field":
         return square_sides(table)
+    if name in LAYER_TESTS:
+        return curve_numbers(table)
     if name == "readout":
         return [("The best layer and pooling of each model", _best(table)), *_by_layer(table)]
     if "other_model" in table:
@@ -55,6 +58,25 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
         (f"Layer means: {LABELS.get(str(metric), str(metric))}", _layers(rows))
         for metric, rows in singles.groupby("metric", sort=False)
     ]
+
+
+def curve_numbers(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
+    """Give for each metric of a layer test the models' values by blocks changed, with a title."""
+    models = list(dict.fromkeys(table["model"]))
+    told = []
+    for metric, rows in over_seeds(curve_rows(table)).groupby("metric", sort=False):
+        cells = {
+            (str(row["model"]), int(row["changed"])): _cell(float(row["value"]), float(row["se"]))
+            for row in rows.to_dict("records")
+        }
+        lines = [
+            [str(changed) if changed else "0 (intact)",
+             *(cells.get((model, changed), "") for model in models)]
+            for changed in sorted(set(rows["changed"].astype(int)))
+        ]  # fmt: skip
+        label = LABELS.get(str(metric), str(metric))
+        told.append((f"{label[:1].upper()}{label[1:]}", Numbers(["changed", *models], lines)))
+    return told
 
 
 def _ring(table: pd.DataFrame, ring: int) -> pd.DataFrame:

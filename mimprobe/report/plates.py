@@ -6,6 +6,8 @@ drawing (`figures`), files (`rendering`) and the other words around a figure (`s
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,20 +29,26 @@ from mimprobe.figures import (
     readout,
     receptive_field,
 )
+from mimprobe.report.layer_plates import layer_test_plates
 from mimprobe.report.plate import Plate
 from mimprobe.report.steps import step_plates
-from mimprobe.tables import STEP
+from mimprobe.tables import LAYER_TESTS, STEP
 
 NOTHING = 1e-3
 """Largest mass, or relative difference of two curves, that is not worth a figure."""
 
 
-def plates_of(name: str, table: pd.DataFrame, styles: Mapping[str, Style]) -> list[Plate]:
+def plates_of(
+    name: str, table: pd.DataFrame, styles: Mapping[str, Style],
+    manifest: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Plate]:  # fmt: skip
     """List the figures of an analyzer's table; none for analyzers without figures."""
     if name not in FIGURES or table.empty:
         return []
     if STEP in table:
         return list(step_plates(table, styles))
+    if name in LAYER_TESTS:
+        return list(layer_test_plates(name, table, styles, manifest))
     if name in _PLATES:
         return list(_PLATES[name](table, styles))
     metrics = [str(metric) for metric in dict.fromkeys(table["metric"])]

@@ -22,6 +22,10 @@ TITLES = {
     "feature_norm": "Norms and massive activations",
     "kernels": "Kernels of large convolutions",
     "receptive_field": "Effective receptive field",
+    "layer_swap": "Layers exchanged",
+    "layer_drop": "Layers dropped",
+    "layer_reset": "Layers with fresh weights",
+    "layer_heads": "Heads masked",
     "readout": "Where classes are read out best",
 }
 
@@ -126,6 +130,32 @@ READINGS = {
         "map; the squares hold the shares of the whole contribution written at them.",
         "Brightness is logarithmic and its scale is shared: a small bright middle is a network "
         "that looks nearby, and wide squares one that gathers its features from far away.",
+    ),
+    "layer_swap": (
+        "The curves show what is left when so many blocks, drawn at random, change places: a curve "
+        "that stays high is a network whose layers stand in for each other.",
+        "Each cell of the maps is one exchange of two blocks, and the diagonal is the intact "
+        "network: a broad bright diagonal tells of neighbours that do much the same, a dark row or "
+        "column of a block that is needed in its own place.",
+    ),
+    "layer_drop": (
+        "The curves show what is left without the last blocks: as long as a curve is level, what "
+        "is read out is there already before the blocks that were left out.",
+        "The dots are single blocks that were left out, and hang from the line of the intact "
+        "network: the longer a block hangs, the more it is missed.",
+    ),
+    "layer_reset": (
+        "The dots are single blocks that were given fresh weights, and hang from the line of the "
+        "intact network: the longer a block hangs, the more lies in its weights.",
+        "A block that is dropped at no cost and reset at a high one does little, but does not bear "
+        "noise; the curves give fresh weights to the last blocks, one more at each point.",
+    ),
+    "layer_heads": (
+        "Each cell is a head whose output was left out, and its colour the loss that follows: "
+        "white where the head is not missed, orange where it is, purple where all is better "
+        "without it.",
+        "Loss falls short of importance where heads repeat each other: each alone can be spared, "
+        "and together they cannot.",
     ),
     "readout": (
         "Each line is a model: how many images are classified rightly from the features of one of "

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from mimprobe.tables import Result
+from mimprobe.report.layer_tests import exchange_remarks
+from mimprobe.tables import LAYER_TESTS, Result
 
 
 def remarks_of(name: str, result: Result) -> list[str]:
@@ -19,6 +20,8 @@ def remarks_of(name: str, result: Result) -> list[str]:
     if name == "kernels":
         plain = [str(m["name"]) for m in models if m["name"] not in present]
         return [f"No depth-wise convolutions: {', '.join(plain)}."] if plain else []
+    if name in LAYER_TESTS:
+        return exchange_remarks(table, models) if name == "layer_swap" else []
     if name == "readout":
         return [
             "The best layer is chosen on the images on which it is judged, so its accuracy is "

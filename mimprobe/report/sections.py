@@ -8,9 +8,10 @@ import pandas as pd
 
 from mimprobe.claims.estimates import INTERVAL
 from mimprobe.figures import LABELS
+from mimprobe.report.layer_tests import layer_facts, tested
 from mimprobe.report.plates import NOTHING
 from mimprobe.report.wording import counted, listed
-from mimprobe.tables import STEP, Result
+from mimprobe.tables import LAYER_TESTS, STEP, Result
 
 POLICIES = {
     "renormalise": "prefix tokens are left out and each row of attention is scaled back to one",
@@ -23,12 +24,16 @@ def page_title(result: Result) -> str:
     """Name the page by its models, or count them if there are many."""
     models = [str(model["name"]) for model in result.manifest.get("models", [])]
     title = str(listed(models).unescape()) if 0 < len(models) <= 3 else f"{len(models)} models"
-    return f"{title} during training" if any(STEP in table for table in result.values()) else title
+    if any(STEP in table for table in result.values()):
+        return f"{title} during training"
+    return f"{title}: {tested(result)}" if set(result) & set(LAYER_TESTS) else title
 
 
 def facts_of(name: str, result: Result) -> list[tuple[str, str]]:
     """List n, definition and choices of a table."""
     described = result.manifest.get("analyzers", {}).get(name, {})
+    if name in LAYER_TESTS:
+        return layer_facts(result[name], described)
     facts = [("Images", images_of(result[name]))]
     if "definition" in described:
         facts.append(("Definition", str(described["definition"])))

@@ -23,9 +23,10 @@ from mimprobe.claims.quantities import (
     layer_mean,
     mean_spread,
 )
+from mimprobe.report.losses import Column, loss_columns
 from mimprobe.report.sentences import Apart, Looks, change, difference, values_of
 from mimprobe.report.wording import amount, named
-from mimprobe.tables import Result
+from mimprobe.tables import LAYER_TESTS, Result
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,6 @@ class Finding:
     title: str
     text: Markup
     section: str
-
-
-@dataclass(frozen=True)
-class Column:
-    """One quantity of the summary's table, by model."""
-
-    label: str
-    unit: str
-    values: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,22 @@ class Compared:
 
 
 Told = tuple[list[Finding], list[Column]]
+
+OF_IMAGES = (
+    "Intervals of means over images are Student's, and differences are taken image by image."
+)
+OF_LAYERS = (
+    " What is chosen among heads, such as a quartile or the widest spread, has its interval from a "
+    "bootstrap over images. The mean CKA of one model uses the mean of its pairs' jackknife "
+    "standard errors, an upper bound; the difference of two models is jackknifed by itself."
+)
+OF_SEEDS = " In those of losses the variance between seeds is added to that between images."
+
+
+def intervals_told(result: Result) -> str:
+    """Say where the intervals of the summary come from."""
+    tests = set(result) & set(LAYER_TESTS)
+    return OF_IMAGES + (OF_LAYERS if set(result) - tests else "") + (OF_SEEDS if tests else "")
 
 
 def summarise(result: Result, looks: Looks, judged: Collection[str] = ()) -> Told:
@@ -83,7 +91,7 @@ def summarise(result: Result, looks: Looks, judged: Collection[str] = ()) -> Tol
         found, shown = tell(compared)
         findings += found
         columns += shown
-    return findings, columns
+    return findings, columns + loss_columns(result, compared.models)
 
 
 def _distance(compared: Compared) -> Told:

@@ -19,6 +19,8 @@ from mimprobe.report.sentences import Looks
 from mimprobe.report.wording import amount, named
 
 SYMBOLS = {HOLDS: "\N{CHECK MARK}", FAILS: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
+BESIDE = "\N{MIDDLE DOT}"
+"""Mark of a part that decides nothing."""
 
 
 MOST_SHOWN = 4
@@ -82,7 +84,9 @@ def not_judged(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _judged(verdict: Verdict, looks: Looks) -> Judged:
     models = [named(model, looks[model]) for model in verdict.models]
-    sentences = {_sentence(part, looks): SYMBOLS[part.verdict] for part in verdict.parts}
+    sentences = {
+        _sentence(part, looks): SYMBOLS.get(part.verdict, BESIDE) for part in verdict.parts
+    }
     return Judged(
         verdict.verdict, SYMBOLS[verdict.verdict], Markup(" against ").join(models),
         [(mark if len(sentences) > 1 else "", text) for text, mark in sentences.items()],
@@ -129,6 +133,30 @@ def _pair(parts: pd.DataFrame) -> Numbers:
 
 def _cell(row: Mapping[Hashable, Any]) -> Markup:
     return amount(Estimate(row["value"], row["low"], row["high"]), "", signed=True)
+
+
+def layer_differences_shown(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
+    """Show how much more one model loses than another at each point, a table for each pair."""
+    return [
+        (f"Loss of {model} less that of {other}", _points(rows))
+        for (model, other), rows in table.groupby(["model", "other_model"], sort=False)
+    ]
+
+
+def _points(rows: pd.DataFrame) -> Numbers:
+    """Give a column for each test and read-out, a row for each number of blocks changed."""
+    columns = list(dict.fromkeys(zip(rows["test"], rows["metric"], strict=True)))
+    cells = {
+        (row["test"], row["metric"], row["changed"]): _cell(row) for row in rows.to_dict("records")
+    }
+    header = [f"{test}: {LABELS.get(metric, metric)}" for test, metric in columns]
+    return Numbers(
+        ["changed", *header],
+        [
+            [str(changed), *(cells.get((*column, changed), "") for column in columns)]
+            for changed in sorted(set(rows["changed"]))
+        ],
+    )
 
 
 def judged_claims(verdicts: Sequence[Verdict]) -> set[str]:

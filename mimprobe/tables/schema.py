@@ -134,12 +134,19 @@ LAYER_TEST_COLUMNS = (
 )  # fmt: skip
 """What is left of a network whose blocks were changed: the tables `layer_swap` and its like.
 
-`test` is `swap`, `drop`, `reset` or `heads`; `changed` the number of blocks (or heads) changed, 0 in
-the row of the intact network. Rows of the curve have neither `layer` nor `head`; `seed` is empty in
-those that hold the mean over seeds. Rows with `layer` and `other_layer` are of one exchange (both
-orders are there), with `layer` alone of one block, with `layer` and `head` of one head. `metric` is
-`drift` (CKA to the intact network) or names a read-out, as `knn_accuracy`. In per-image values
-`site` is the test, `layer` the number changed, and the values are means over seeds.
+`test` is `swap`, `drop`, `reset` or `heads`; `changed` the number of blocks (or heads) changed, 0
+in the row of the intact network. Rows of the curve have neither `layer` nor `head`; `seed` is empty
+in those that hold the mean over seeds. Rows with `layer` and `other_layer` are of one exchange
+(both orders are there), with `layer` alone of one block, with `layer` and `head` of one head.
+`metric` is `drift` (CKA to the intact network) or names a read-out, as `knn_accuracy`. In per-image
+values `site` is the test, `layer` the number changed, and the values are means over seeds.
+"""
+
+LAYER_TESTS = ("layer_swap", "layer_drop", "layer_reset", "layer_heads")
+"""Tables with `LAYER_TEST_COLUMNS`; behind the underscore stands the test, as their columns say it.
+
+Their per-image values have the test as `site` and the number changed as `layer`: they are no values
+of layers, and no other table's metrics may be sought among them.
 """
 
 TEXT_COLUMNS = (

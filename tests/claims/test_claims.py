@@ -15,6 +15,8 @@ DEPTH, HEADS, IMAGES = 6, 4, 40
 """The last third are layers 4 and 5, the first half 0 to 2, the last three 3 to 5."""
 
 DISTANCE, SHARE = "attention_distance", "attention_distance_normalised"
+PROBED = ("locality", "diversity", "breadth", "resemblance")
+"""Claims that a result of `probe` is asked about."""
 METRICS = (DISTANCE, SHARE, "attention_entropy", "head_kl")
 
 
@@ -136,7 +138,7 @@ def everything(images=IMAGES, seed=0):
 @pytest.mark.parametrize("images", [1, 2, 4, 15])
 def test_on_too_few_images_everything_is_undecided(images):
     found = evaluate_claims(everything(images))
-    assert {one.claim for one in found} == set(CLAIMS)
+    assert {one.claim for one in found} == set(PROBED)
     assert {one.verdict for one in found} == {UNDECIDED}
     assert all(one.why for one in found)
     assert all(part.sentence == "" for one in found for part in one.parts)
@@ -199,7 +201,7 @@ def test_every_pair_of_a_mim_and_a_supervised_model_is_judged():
 def test_without_the_models_a_claim_says_which_are_missing(kinds, why, judged):
     result = make_result([Spec(name, kind, depth=3) for name, kind in kinds.items()])
     found = evaluate_claims(result)
-    assert {one.claim for one in found} == set(CLAIMS)
+    assert {one.claim for one in found} == set(PROBED)
     assert {one.verdict for one in found if not one.models} == {UNDECIDED}
     breadth, resemblance = (only(result, name) for name in ("breadth", "resemblance"))
     assert breadth.why == f"{why} with attention is among those compared"
@@ -214,7 +216,7 @@ def test_models_without_attention_are_judged_by_cka_only():
     assert found[-1].verdict in (HOLDS, FAILS)
 
 
-@pytest.mark.parametrize("claim", ["locality", "diversity", "breadth", "resemblance"])
+@pytest.mark.parametrize("claim", PROBED)
 def test_a_table_that_was_not_measured_is_told(claim):
     bare = everything()
     values = bare.per_image.select(metric="prefix_mass")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import t
 
-from mimprobe.claims.estimates import Estimate, estimate, within
+from mimprobe.claims.estimates import Estimate, errors_of, estimate, with_seeds, within
 
 
 @given(arrays(float, st.integers(2, 30), elements=st.floats(-1e6, 1e6)))
@@ -47,3 +47,29 @@ def test_one_image_has_no_interval_and_none_has_no_value():
     assert one.value == 4
     assert math.isnan(one.reach)
     assert math.isnan(none.value)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+@pytest.mark.parametrize("between", [0.0, 0.3, 3.0])
+def test_with_seeds_covers_the_truth(seeds, between):
+    """Of 16 images, which alone have a standard error of 0.25; two quantities have seeds."""
+    draw, hits = np.random.default_rng(seeds), 0
+    for _ in range(1000):
+        moved = between * draw.standard_normal((2, seeds))
+        noise = draw.standard_normal(16)
+        found, _ = with_seeds(noise + moved[0].mean() - moved[1].mean(), *(moved + noise.mean()))
+        hits += found.low <= 0 <= found.high
+    assert hits / 1000 >= 0.92
+
+
+def test_one_seed_adds_nothing_and_one_image_has_no_interval():
+    values = np.array([1.0, 2.0, 4.0, np.nan])
+    found, se = with_seeds(values, np.array([5.0]), np.array([]))
+    alone = estimate(values)
+    assert (found.value, found.low, found.high, found.n) == pytest.approx(
+        (alone.value, alone.low, alone.high, 3)
+    )
+    assert se == pytest.approx(alone.reach / errors_of(3))
+    one, none = with_seeds(values[:1], np.array([1.0, 2.0]))
+    assert np.isnan([none, one.low]).all()
+    assert with_seeds(np.ones(9), np.ones(3))[0].reach == 0

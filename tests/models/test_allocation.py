@@ -2,6 +2,7 @@
 
 import platform
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from mimprobe.models.allocation import kept_pages
 
 CPU = torch.device("cpu")
 MAP = (1, 1, 1024, 1024)
-"""4 MB: a page fault for each of 1,024 pages, where they are not kept."""
+"""4 MB: 1,024 pages, each of which costs a page fault where they are not kept."""
+
+FEW = 8 * 1024
+"""Page faults of one round; 20 rounds that keep no page have 20 times as many."""
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 
@@ -24,19 +28,18 @@ def faults(times: int = 20) -> int:
 
 
 def resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @glibc
 def test_pages_are_kept_within_and_given_back_after():
     with kept_pages(CPU):
         faults(2)
-        assert faults() < 1024  # of 20 x 8 x 1,024
+        assert faults() < FEW
         with kept_pages(CPU):
             several = [torch.ones(MAP) for _ in range(32)]
         del several
-        assert faults() < 1024  # the outer context still holds them
+        assert faults() < FEW  # the outer context still holds them
         held = resident()
     assert resident() < held - 64 * 2**20
 

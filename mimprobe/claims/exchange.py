@@ -1,0 +1,54 @@
+"""Exchanging layers hurts supervised models more (Xie et al., arXiv 2205.13543, section 3.1).
+
+The accuracy lost when blocks change places, averaged over all numbers of blocks from two on, is
+larger for the supervised model than for the MIM model. Both lose on the same images, so their
+losses are subtracted image by image; the exchanges are drawn anew with each seed, and the variance
+between seeds is in the interval. Models of different depth are compared over their own curves.
+"""
+
+from collections.abc import Iterator
+
+from mimprobe.claims.evidence import Evidence
+from mimprobe.claims.losses import READOUTS, dearest_readout, mean_loss
+from mimprobe.claims.verdicts import Claim, Question, Verdict
+
+CLAIM = Claim(
+    "exchange", "Exchanging layers hurts supervised models more", "layer_swap", attention=False
+)
+
+LOSES_MORE = Question(
+    quantity="accuracy {readout} lost to exchanging layers, supervised less MIM",
+    unit="1",
+    wanted="above",
+    above="when layers change places, {second} loses {amount} more accuracy {readout} than {first}",
+    below="when layers change places, {second} loses {amount} less accuracy {readout} than {first}",
+    unclear="what {first} and {second} lose in accuracy {readout} when layers change places cannot "
+    "be told apart: {second} less {first} is {amount}",
+)
+
+FEWEST = 2
+"""Blocks that an exchange needs."""
+
+ONE_SEED = ". Blocks were drawn once, so this is about these exchanges only"
+
+
+def judge(evidence: Evidence) -> Iterator[Verdict]:
+    """Judge every MIM model against every supervised one."""
+    return evidence.pairs(CLAIM, lambda mim, supervised: _judge(evidence, mim, supervised))
+
+
+def _judge(evidence: Evidence, mim: str, supervised: str) -> Verdict:
+    pair = (mim, supervised)
+    table, values = evidence.layer_tests[CLAIM.table], evidence.values
+    metric = dearest_readout(values, "swap", pair)
+    losses = {
+        model: mean_loss(table, values, model, metric, lambda changed: changed >= FEWEST)
+        for model in pair if metric
+    }  # fmt: skip
+    one, other = losses.get(mim), losses.get(supervised)
+    if metric is None or one is None or other is None:
+        why = f"{mim} and {supervised} have no accuracy of one read-out before and after exchanges"
+        return CLAIM.judged(pair, CLAIM.part(pair, LOSES_MORE.of("there is"), why))
+    once = min(len(one.seeds), len(other.seeds)) < 2
+    asked = LOSES_MORE.of(READOUTS[metric], ONE_SEED if once else "")
+    return CLAIM.judged(pair, CLAIM.part(pair, asked, other.less(one)[0]))

@@ -1,0 +1,101 @@
+"""What networks lose when blocks change places or are left out, by image and by seed.
+
+What belongs here: losses of accuracy from the tables and per-image values of layer tests. What does
+not: which points of a curve a claim looks at (one file for each claim), and words.
+
+A loss is accuracy of the intact network less that of the changed one, in shares of 1.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mimprobe.claims.estimates import Estimate, ImageVector, with_seeds
+from mimprobe.tables import PerImageValues
+from mimprobe.tables.layer_tests import curve_rows, intact_rows, over_seeds
+
+READOUTS = {
+    "finetune_accuracy": "after fine-tuning",
+    "linear_accuracy": "of a linear probe",
+    "knn_accuracy": "of k-nearest neighbours",
+}
+"""Metrics of accuracy, the dearest read-out first, and whose accuracy it is."""
+
+Chosen = Callable[[int], bool]
+"""Which points of a curve, by the number of blocks changed."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A model's loss, averaged over some points of its curve.
+
+    Attributes:
+        images: by image, means over seeds; NaN where an image has none.
+        seeds: by seed, means over images; empty where the table has no seeds.
+    """
+
+    images: ImageVector
+    seeds: ImageVector
+
+    def estimated(self) -> tuple[Estimate, float]:
+        """Give the mean over images and seeds with its 95 % interval, and its standard error."""
+        return with_seeds(self.images, self.seeds)
+
+    def less(self, other: "Loss") -> tuple[Estimate, float]:
+        """Subtract another model's, image by image; the variances of both models' seeds add up."""
+        return with_seeds(self.images - other.images, self.seeds, other.seeds)
+
+
+def dearest_readout(values: PerImageValues, test: str, models: Iterable[str]) -> str | None:
+    """Name the dearest read-out whose accuracy all these models have in a test; None without."""
+    found = [set(values.select(site=test, model=model).columns["metric"]) for model in models]
+    return next((metric for metric in READOUTS if all(metric in own for own in found)), None)
+
+
+def points_of(values: PerImageValues, test: str, model: str, metric: str) -> list[int]:
+    """List the points of a model's curve, by the number of blocks changed; 0 is not among them."""
+    own = values.select(site=test, model=model, metric=metric).columns["layer"]
+    return sorted({int(changed) for changed in own} - {0})
+
+
+def mean_loss(
+    table: pd.DataFrame, values: PerImageValues, model: str, metric: str, chosen: Chosen
+) -> Loss | None:
+    """Average a model's loss over points of its curve.
+
+    l = intact - (1 / K) sum_k changed_k, by image from the per-image values and by seed from the
+    table; an intact network that has no seeds stands for all of them.
+
+    Args:
+        table: of one layer test.
+        values: of the result; images without a value at one of the points have no loss.
+        model: which.
+        metric: one of `READOUTS`.
+        chosen: which points, by the number of blocks changed.
+
+    Returns:
+        The loss; None without an intact network or such points.
+    """
+    test = str(next(iter(table["test"]), ""))
+    own = values.select(site=test, model=model, metric=metric)
+    columns = {int(changed): own.values[:, at] for at, changed in enumerate(own.columns["layer"])}
+    points = [changed for changed in columns if changed and chosen(changed)]
+    if 0 not in columns or not points:
+        return None
+    changed = np.mean([columns[point] for point in points], axis=0, dtype=np.float64)
+    return Loss(columns[0] - changed, _by_seed(table, model, metric, points))
+
+
+def _by_seed(table: pd.DataFrame, model: str, metric: str, points: list[int]) -> ImageVector:
+    rows = curve_rows(table[(table["model"] == model) & (table["metric"] == metric)])
+    intact = _means(intact_rows(rows))
+    changed = _means(rows[rows["changed"].isin(points) & rows["seed"].notna()])
+    without = over_seeds(intact_rows(rows))["value"].mean()
+    return np.array([intact.get(seed, without) - value for seed, value in changed.items()])
+
+
+def _means(rows: pd.DataFrame) -> dict[object, float]:
+    """Average over the rows of each seed."""
+    return {seed: float(own["value"].mean()) for seed, own in rows.groupby("seed")}

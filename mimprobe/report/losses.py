@@ -1,0 +1,64 @@
+"""What layer tests cost each model, as columns of the summary's table.
+
+What belongs here: which points of the curves are told. What does not: comparing models (`claims`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mimprobe.claims.dropping import MOST
+from mimprobe.claims.estimates import Estimate, estimate
+from mimprobe.claims.exchange import FEWEST
+from mimprobe.claims.losses import READOUTS, mean_loss
+from mimprobe.tables import LAYER_TESTS, Result
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity of the summary's table, by model."""
+
+    label: str
+    unit: str
+    values: Mapping[str, Estimate]
+
+
+TOLD: Mapping[str, tuple[str, Callable[[int], bool]]] = {
+    "layer_swap": ("lost to exchanging layers", lambda changed: changed >= FEWEST),
+    "layer_drop": ("lost without the last one to three", lambda dropped: dropped <= MOST),
+    "layer_reset": ("lost to resetting the last one to three", lambda changed: changed <= MOST),
+}
+"""By table, which loss is told, and of which points of its curve."""
+
+
+def loss_columns(result: Result, models: Sequence[str]) -> list[Column]:
+    """Give accuracy of the intact networks and what each test costs, for each read-out."""
+    return [column for metric in READOUTS for column in _columns(result, models, metric)]
+
+
+def _columns(result: Result, models: Sequence[str], metric: str) -> Iterator[Column]:
+    whose = f"accuracy {READOUTS[metric]}"
+    if intact := _intact(result, models, metric):
+        yield Column(f"{whose[:1].upper()}{whose[1:]}, intact", "", intact)
+    for name, (words, chosen) in TOLD.items():
+        found = {
+            model: loss.estimated()[0]
+            for model in models if name in result
+            if (loss := mean_loss(result[name], result.per_image, model, metric, chosen))
+        }  # fmt: skip
+        if found:
+            yield Column(f"{whose[:1].upper()}{whose[1:]}, {words}", "", found)
+
+
+def _intact(result: Result, models: Sequence[str], metric: str) -> dict[str, Estimate]:
+    """Give the accuracy of the intact networks, from the first test that has it."""
+    for name in LAYER_TESTS if set(result) & set(LAYER_TESTS) else ():
+        test = name.removeprefix("layer_")
+        own = {model: result.per_image.select(site=test, model=model, metric=metric, layer=0)
+               for model in models}  # fmt: skip
+        found = {
+            model: estimate(values.values[:, 0].astype(float))
+            for model, values in own.items() if values.values.shape[1]
+        }  # fmt: skip
+        if found:
+            return found
+    return {}
