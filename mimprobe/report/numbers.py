@@ -61,10 +61,15 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
 
 
 def curve_numbers(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
-    """Give for each metric of a layer test the models' values by blocks changed, with a title."""
+    """Give for each metric of a layer test the models' values by blocks changed, with a title.
+
+    None of tests without curves.
+    """
     models = list(dict.fromkeys(table["model"]))
-    told = []
-    for metric, rows in over_seeds(curve_rows(table)).groupby("metric", sort=False):
+    told, curves = [], over_seeds(curve_rows(table))
+    if not (curves["changed"] > 0).any():
+        return []
+    for metric, rows in curves.groupby("metric", sort=False):
         cells = {
             (str(row["model"]), int(row["changed"])): _cell(float(row["value"]), float(row["se"]))
             for row in rows.to_dict("records")
