@@ -21,7 +21,7 @@ from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import layout
-from mimprobe.readout.labels import labels_of
+from mimprobe.readout.labels import guessed_correct, labels_of
 from mimprobe.tables import Result
 from mimprobe.zoo.lineup import line_up
 
@@ -127,6 +127,9 @@ def layer_test(
     manifest = describe_run(lineup, places, asked, [], circumstances)
     manifest["train_images"] = known.describe()
     manifest["analyzers"] = {f"layer_{test}": describe(judge, learnt)}
+    if learnt:
+        guessed = guessed_correct(torch.tensor(labels), torch.tensor(truth))
+        manifest["analyzers"][f"layer_{test}"]["chance"] = guessed.double().mean().item()
     if FINETUNE in learnt:
         manifest["analyzers"][f"layer_{test}"]["finetune_epochs"] = epochs
     table = outcome_table(test, pooling, tested)
