@@ -93,7 +93,8 @@ class ModelReadouts:
                     found = _read(name, features, labels, asked[site, pooling], truth, self.seeds)
                     yield Outcome(self.model.name, site, pooling, name, *found)
                     bar.advance(1)
-                yield Outcome(self.model.name, site, pooling, "chance", guessed_correct(labels, truth)[None], "")
+                guessed = guessed_correct(labels, truth)[None]
+                yield Outcome(self.model.name, site, pooling, "chance", guessed, "")
 
     def _attentive(self, sites: Sequence[str], *, chance: bool) -> Iterator[Outcome]:
         """Read each site's tokens out, one site at a time."""
@@ -111,7 +112,8 @@ class ModelReadouts:
             note = _listed("steps", [one.steps for one in probes])
             yield Outcome(self.model.name, site, "tokens", ATTENTIVE, correct, note)
             if chance:
-                yield Outcome(self.model.name, site, "tokens", "chance", guessed_correct(labels, truth)[None], "")
+                guessed = guessed_correct(labels, truth)[None]
+                yield Outcome(self.model.name, site, "tokens", "chance", guessed, "")
 
 
 def _read(
@@ -128,5 +130,5 @@ def _read(
     return torch.stack(correct), ""
 
 
-def _listed(what: str, chosen: Sequence[float]) -> str:
+def _listed(what: str, chosen: Sequence[int | float]) -> str:
     return f"{what} = {', '.join(f'{one:g}' for one in dict.fromkeys(chosen))}"
