@@ -7,10 +7,12 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
+from layer_tables import layer_result
 from synthetic import Spec, make_result
 
 from mimprobe.errors import OutputError, UnknownNameError
 from mimprobe.tables import (
+    LAYER_TEST_COLUMNS,
     MANIFEST_NAME,
     PER_IMAGE_KEYS,
     PER_IMAGE_NAME,
@@ -26,6 +28,14 @@ from mimprobe.tables import (
     register_files,
     remove_progress,
     write_text,
+)
+from mimprobe.tables.layer_tests import (
+    block_rows,
+    curve_rows,
+    exchange_rows,
+    intact_rows,
+    over_seeds,
+    single_head_rows,
 )
 
 WRITES = 11
@@ -319,3 +329,19 @@ def test_joining_values_of_the_same_images(result):
     assert join_per_image([nothing]).values.shape == (0, 0)
     with pytest.raises(OutputError, match="of different images cannot be joined"):
         join_per_image([parts[0], small("c", images=23).per_image])
+
+
+def test_layer_tests_keep_their_empty_numbers_and_their_kinds_of_rows(tmp_path):
+    result = layer_result(images=5)
+    again = read_result(result.write(tmp_path / "out"))
+    for name, table in result.tables.items():
+        read = again[name]
+        assert list(read.columns) == list(LAYER_TEST_COLUMNS)
+        for column in ("layer", "other_layer", "head", "seed", "changed"):
+            assert read[column].equals(table[column])
+        kinds = [len(keep(read)) for keep in (
+            curve_rows, exchange_rows, block_rows, single_head_rows,
+        )]  # fmt: skip
+        assert sum(kinds) == len(read)
+        assert 0 < len(intact_rows(read)) <= kinds[0]
+        assert over_seeds(read)["seed"].isna().all()

@@ -46,8 +46,12 @@ def _names(verdict: "Verdict") -> str:
 
 def _wanted(part: "Verdict") -> str:
     """Say what is estimated, and where the claim wants it."""
+    from mimprobe.claims import TOLD
+
     if part.question is None:
         return ""
+    if part.verdict == TOLD:
+        return part.question.quantity
     return f"{part.question.quantity}: {part.question.wanted} {part.threshold:g}?"
 
 

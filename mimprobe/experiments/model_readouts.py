@@ -20,7 +20,7 @@ from mimprobe.progress import Progress
 from mimprobe.readout import READOUTS, SEEDLESS
 from mimprobe.readout.attentive import attentive_probe
 from mimprobe.readout.features import layer_features, layer_tokens
-from mimprobe.readout.labels import labels_of
+from mimprobe.readout.labels import guessed_correct, labels_of
 from mimprobe.readout.linear import linear_probe
 from mimprobe.zoo.loaded import LoadedModel
 
@@ -93,7 +93,7 @@ class ModelReadouts:
                     found = _read(name, features, labels, asked[site, pooling], truth, self.seeds)
                     yield Outcome(self.model.name, site, pooling, name, *found)
                     bar.advance(1)
-                yield Outcome(self.model.name, site, pooling, "chance", *_chance(labels, truth))
+                yield Outcome(self.model.name, site, pooling, "chance", guessed_correct(labels, truth)[None], "")
 
     def _attentive(self, sites: Sequence[str], *, chance: bool) -> Iterator[Outcome]:
         """Read each site's tokens out, one site at a time."""
@@ -111,7 +111,7 @@ class ModelReadouts:
             note = _listed("steps", [one.steps for one in probes])
             yield Outcome(self.model.name, site, "tokens", ATTENTIVE, correct, note)
             if chance:
-                yield Outcome(self.model.name, site, "tokens", "chance", *_chance(labels, truth))
+                yield Outcome(self.model.name, site, "tokens", "chance", guessed_correct(labels, truth)[None], "")
 
 
 def _read(
@@ -126,11 +126,6 @@ def _read(
     read = READOUTS[name]
     correct = [read(features, labels, query_features, truth, seed=seed) for seed in used]
     return torch.stack(correct), ""
-
-
-def _chance(labels: Tensor, truth: Tensor) -> tuple[Tensor, str]:
-    """Always name the class that is commonest in training."""
-    return (truth == labels.bincount().argmax())[None], ""
 
 
 def _listed(what: str, chosen: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ names come from (`data`), and labels of training runs (`train.labels`).
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet
@@ -45,6 +45,13 @@ def labels_of(
         for names, images in ((known, train), (asked, val))
     )
     return labels, truth, classes
+
+
+def guessed_correct(
+    labels: Int[Tensor, " image"], truth: Int[Tensor, " query"]
+) -> Bool[Tensor, " query"]:
+    """Tell what is right if the class that is commonest in training is always named: chance."""
+    return truth == labels.bincount().argmax()
 
 
 def _names(images: ImageSet) -> Sequence[str]:

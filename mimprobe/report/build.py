@@ -32,6 +32,7 @@ from mimprobe.report import facts, numbers, readings, remarks, sections, steps
 from mimprobe.report.numbers import Numbers
 from mimprobe.report.plate import Plate
 from mimprobe.report.plates import plates_of
+from mimprobe.report.readouts import readout_findings, readout_numbers
 from mimprobe.report.rendering import Picture, render
 from mimprobe.report.summary import intervals_told, summarise
 from mimprobe.report.verdicts import (
@@ -221,6 +222,7 @@ def _page(
         if steps.is_watched(result)
         else summarise(result, looks, judged_claims(verdicts))
     )
+    findings = [*readout_findings(result, looks), *findings]
     models = result.manifest.get("models", [])
     return environment.get_template("template.html").render(
         title=sections.page_title(result),
@@ -256,10 +258,14 @@ def _section(name: str, result: Result, drawn: Sequence[tuple[Plate, Picture]]) 
         reading=steps.step_reading(name) if watched else readings.READINGS.get(name, ()),
         facts=sections.facts_of(name, result),
         remarks=remarks.remarks_of(name, result),
-        numbers=(
-            steps.step_numbers(result[name]) if watched else numbers.numbers_of(name, result[name])
-        ),
+        numbers=_numbers(name, result[name]),
     )
+
+
+def _numbers(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
+    if STEP in table:
+        return steps.step_numbers(table)
+    return readout_numbers(table) if name == "readout" else numbers.numbers_of(name, table)
 
 
 def _shown(title: str, plate: Plate, picture: Picture) -> Shown:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from mimprobe.claims.estimates import INTERVAL
 from mimprobe.claims.losses import READOUTS
+from mimprobe.figures import LABELS
 from mimprobe.report.wording import counted, listed
 from mimprobe.tables import Result
 from mimprobe.tables.layer_tests import exchange_rows
@@ -76,10 +78,15 @@ def _intervals(table: pd.DataFrame, seeds: int) -> str:
     if not table["se"].notna().any():
         return f"no standard errors{missing}"
     over = "images and seeds" if seeds > 1 else "images"
-    return (
-        f"bands and bars are the mean \N{PLUS-MINUS SIGN} 1.96 standard errors over {over}; models "
-        f"are compared image by image{missing}"
-    )
+    drawn = f"bands and bars are the mean \N{PLUS-MINUS SIGN} 1.96 standard errors over {over}"
+    cells = table[table["other_layer"].notna() | table["head"].notna()]
+    widest = [
+        f"{LABELS.get(str(metric), str(metric))} \N{PLUS-MINUS SIGN} {INTERVAL * reach:.2g}"
+        for metric, reach in cells.groupby("metric", sort=False)["se"].max().dropna().items()
+    ]
+    if widest:
+        drawn += f"; the widest 95 % interval of a cell: {', '.join(widest)}"
+    return drawn + missing
 
 
 def exchange_remarks(table: pd.DataFrame, models: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from mimprobe.claims.alikeness import models_alike
 from mimprobe.claims.estimates import INTERVAL, Estimate, within
-from mimprobe.figures import KERNEL_LABELS, LABELS, POOLING_LABELS, READOUT_LABELS
+from mimprobe.figures import KERNEL_LABELS, LABELS
 from mimprobe.report.wording import amount, value_of
-from mimprobe.tables import CHANCE, LAYER_TESTS, best_readouts
+from mimprobe.tables import LAYER_TESTS
 from mimprobe.tables.layer_tests import curve_rows, over_seeds
 
 
@@ -35,8 +35,6 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
         return square_sides(table)
     if name in LAYER_TESTS:
         return curve_numbers(table)
-    if name == "readout":
-        return [("The best layer and pooling of each model", _best(table)), *_by_layer(table)]
     if "other_model" in table:
         what = LABELS.get(name, name)
         return [
@@ -61,10 +59,15 @@ def numbers_of(name: str, table: pd.DataFrame) -> list[tuple[str, Numbers]]:
 
 
 def curve_numbers(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
-    """Give for each metric of a layer test the models' values by blocks changed, with a title."""
+    """Give for each metric of a layer test the models' values by blocks changed, with a title.
+
+    None of tests without curves.
+    """
     models = list(dict.fromkeys(table["model"]))
-    told = []
-    for metric, rows in over_seeds(curve_rows(table)).groupby("metric", sort=False):
+    told, curves = [], over_seeds(curve_rows(table))
+    if not (curves["changed"] > 0).any():
+        return []
+    for metric, rows in curves.groupby("metric", sort=False):
         cells = {
             (str(row["model"]), int(row["changed"])): _cell(float(row["value"]), float(row["se"]))
             for row in rows.to_dict("records")
@@ -158,28 +161,3 @@ def _spread(values: "pd.Series[float]") -> str:
         value_of(Estimate(float(value))) for value in values.quantile([0.25, 0.5, 0.75])
     )
     return f"{middle} ({low} to {high})"
-
-
-def _best(table: pd.DataFrame) -> Numbers:
-    """Give the best row of each model and read-out."""
-    return Numbers(
-        ["", "read-out", "layer", "pooling", "accuracy"],
-        [
-            [
-                str(row["model"]), READOUT_LABELS.get(str(row["metric"]), str(row["metric"])),
-                str(int(row["layer"]) + 1), POOLING_LABELS.get(str(row["pooling"]), ""),
-                _cell(float(row["value"]), float(row["se"])),
-            ]
-            for row in best_readouts(table).to_dict("records")
-        ],
-    )  # fmt: skip
-
-
-def _by_layer(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
-    """Give for each read-out and pooling, with its title, the accuracy of each layer by model."""
-    told = []
-    rows = table[table["metric"] != CHANCE].assign(head=float("nan"))
-    for (metric, pooling), own in rows.groupby(["metric", "pooling"], sort=False):
-        named = READOUT_LABELS.get(str(metric), str(metric))
-        told.append((f"Accuracy: {named}, {POOLING_LABELS.get(str(pooling))}", _layers(own)))
-    return told

@@ -1,12 +1,14 @@
-"""Nearest neighbours against a loop in float64, and against scikit-free closed cases."""
+"""Nearest neighbours against a loop in float64, scikit-learn, and closed cases."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier
 
 from mimprobe.errors import OptionError
+from mimprobe.readout import READOUTS, neighbours
 from mimprobe.readout.neighbours import nearest_neighbours_correct
 
 
@@ -58,3 +60,23 @@ def test_k_out_of_range():
         nearest_neighbours_correct(
             torch.eye(3), torch.arange(3), torch.eye(3), torch.arange(3), k=5
         )
+
+
+def test_agrees_with_scikit_learn_over_several_blocks(monkeypatch):
+    monkeypatch.setattr(neighbours, "BLOCK", 64)
+    draw = torch.Generator().manual_seed(0)
+    labels, truth = torch.arange(600) % 6, torch.arange(200) % 6
+    centres = torch.randn(6, 16, generator=draw)
+    features, queries = (
+        centres[own] + 2 * torch.randn(len(own), 16, generator=draw) for own in (labels, truth)
+    )
+    voting = KNeighborsClassifier(
+        20, metric="cosine", weights=lambda distances: np.exp((1 - distances) / 0.07)
+    ).fit(features.numpy(), labels)
+    expected = voting.predict(queries.numpy()) == truth.numpy()
+    found = nearest_neighbours_correct(features, labels, queries, truth)
+    assert found.tolist() == expected.tolist()
+    assert 0.2 < found.double().mean() < 0.95
+    assert torch.equal(
+        READOUTS["knn"](features, labels, queries, truth, seed=1), found
+    )  # the same by name, and whatever the seed

@@ -6,9 +6,12 @@ What belongs here: definitions, units and settings, as data. What does not: numb
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from mimprobe.experiments.layers.checks import FINETUNE
 from mimprobe.experiments.layers.judge import Judge
 from mimprobe.experiments.layers.outcomes import DRIFT
+from mimprobe.readout.labels import guessed_correct
 from mimprobe.readout.neighbours import NEIGHBOURS, TEMPERATURE
 
 CHANGES = {
@@ -29,7 +32,10 @@ READ = (
 
 
 def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, Any]:
-    """Definition, units and settings, those of the read-outs that were taken."""
+    """Definition, units and settings, those of the read-outs that were taken.
+
+    `chance` is what always naming the commonest class of training gives.
+    """
     place = (
         "the last block behind the final norm" if judge.layer is None
         else f"block {judge.layer}, from 0"
@@ -41,6 +47,9 @@ def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, An
         "readouts": [DRIFT, *readouts], "seeds": judge.seeds, "layer": judge.layer,
         "pooling": judge.pooling,
     }  # fmt: skip
+    if judge.labels:
+        guessed = guessed_correct(torch.tensor(judge.labels), torch.tensor(judge.truth))
+        described["chance"] = guessed.double().mean().item()
     if "knn" in readouts:
         described |= {"k": NEIGHBOURS, "temperature": TEMPERATURE}
     if FINETUNE in readouts:

@@ -170,6 +170,7 @@ def test_several_models_batches_and_the_disk_change_nothing(folders, tmp_path):
     assert back["layer_drop"]["layer"].isna().sum() == table["layer"].isna().sum()
     described = back.manifest["analyzers"]["layer_drop"]
     assert described["seeds"] == 2
+    assert 0 < described["chance"] < 1
     assert "validation images named rightly" in described["definition"]
     assert back.manifest["train_images"]["n"] == 24
     assert back.manifest["images"]["n"] == 12
