@@ -5,11 +5,14 @@ What belongs here: refusals. What does not: what is checked where it is used (`c
 
 from collections.abc import Sequence
 
+from mimprobe.data.images import ImageSet
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.experiments.layers.chain import check_reading
 from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.experiments.layers.variants import TESTS, curve_counts
+from mimprobe.measures.similarity import require_images
 from mimprobe.readout import READOUTS
+from mimprobe.readout.neighbours import NEIGHBOURS
 from mimprobe.zoo.loaded import LoadedModel
 
 FINETUNE = "finetune"
@@ -42,6 +45,20 @@ def check_choices(
         raise OptionError(
             f"changed={list(changed)} (--changed) chooses what is fine-tuned; add {FINETUNE!r} to "
             "the read-outs"
+        )
+
+
+def check_sizes(readouts: Sequence[str], train: ImageSet, val: ImageSet) -> None:
+    """Refuse fewer images than drift or nearest neighbours take.
+
+    Raises:
+        OptionError: there are too few.
+    """
+    require_images(len(val))
+    if "knn" in readouts and len(train) < NEIGHBOURS:
+        raise OptionError(
+            f"the read-out knn takes {NEIGHBOURS} neighbours, and there are {len(train)} training "
+            "images; give more of them, or another --readout"
         )
 
 

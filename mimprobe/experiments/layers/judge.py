@@ -64,9 +64,9 @@ class Judge:
             variants = [whole, *TESTS[self.test](model.module, self.seeds)]
             learnt_from = [variant for variant in variants if self._readouts_of(variant)]
             asked = self._features(model, variants, self.val, "validation")
-            known = (
-                self._features(model, learnt_from, self.train, "training") if learnt_from else asked
-            )
+            known = asked  # unless anything is learnt: drift needs no training images
+            if learnt_from:
+                known = self._features(model, learnt_from, self.train, "training")
         points = by_point(variants)
         tested = []
         title = f"{self.test} of {model.name}: read-outs"

@@ -50,7 +50,7 @@ class Outcome:
 def drift(features: VariantFeatures, whole: Variant, variants: Sequence[Variant]) -> list[Outcome]:
     """CKA of the features of variants, one for each seed, with those of the intact network."""
     names = ("intact", *map(str, range(len(variants))))
-    kept = CkaFeatures(names, budget_bytes=max(1 << 30, 64 * len(features[whole])))
+    kept = CkaFeatures(names)
     own = [features[variant] for variant in (whole, *variants)]
     kept.add(range(len(own[0])), dict(zip(names, own, strict=True)))
     found = kept.cka()

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet, open_images
-from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model
+from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model, check_sizes
+from mimprobe.experiments.layers.definition import describe
 from mimprobe.experiments.layers.judge import Judge
 from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.experiments.layers.rows import curve_values, outcome_table
@@ -21,25 +22,9 @@ from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import layout
-from mimprobe.readout.labels import guessed_correct, labels_of
+from mimprobe.readout.labels import labels_of
 from mimprobe.tables import Result
 from mimprobe.zoo.lineup import line_up
-
-CHANGES = {
-    "swap": "two blocks exchange their places; on the curve, `changed` blocks drawn at random do",
-    "drop": "a block becomes the identity; on the curve, the last `changed` blocks do",
-    "reset": "a block gets fresh weights; on the curve, the last `changed` blocks do",
-    "heads": "what a head adds to its block's output is left out",
-}
-READ = (
-    "Read out at {place}, pooling {pooling}. drift: CKA with the unbiased HSIC to the intact "
-    "network's features of the validation images, standard error by jackknife over groups of "
-    "images. Accuracies: learnt anew from the changed network's features of the training images "
-    "(finetune: the whole changed network is trained on them, by the recipe of mimprobe finetune), "
-    "share of validation images named rightly; standard error sqrt(var(v) / n + var over seeds of "
-    "the seeds' accuracies / seeds), v the images' means over seeds, the second term with several "
-    "seeds only."
-)
 
 
 def layer_test(
@@ -93,7 +78,8 @@ def layer_test(
 
     Raises:
         UnknownNameError: a model, test, read-out, pooling or device that does not exist.
-        OptionError: a layer that a model does not have, a network that cannot be changed so.
+        OptionError: a layer that a model does not have, a network that cannot be changed so, or
+            too few images.
         ImageError: labels are missing, or the two sets have different classes.
         NonFiniteError: a changed network gave NaN or infinity.
     """
@@ -107,6 +93,7 @@ def layer_test(
     known, asked = (open_images(images, limit=limit, seed=seed) for images in wholes)
     labels, truth = _labels(wholes, (known, asked)) if learnt else ((), ())
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
+    check_sizes(learnt, known, asked)
     for model in lineup:
         check_model(model, test, layer, pooling, changed)
     judge = Judge(
@@ -126,12 +113,7 @@ def layer_test(
     places = {model.name: layout(model.module) for model in lineup}
     manifest = describe_run(lineup, places, asked, [], circumstances)
     manifest["train_images"] = known.describe()
-    manifest["analyzers"] = {f"layer_{test}": describe(judge, learnt)}
-    if learnt:
-        guessed = guessed_correct(torch.tensor(labels), torch.tensor(truth))
-        manifest["analyzers"][f"layer_{test}"]["chance"] = guessed.double().mean().item()
-    if FINETUNE in learnt:
-        manifest["analyzers"][f"layer_{test}"]["finetune_epochs"] = epochs
+    manifest["analyzers"] = {f"layer_{test}": describe(judge, learnt, epochs)}
     table = outcome_table(test, pooling, tested)
     kept = [number for number in range(len(asked)) if number not in asked.skipped]
     ids = tuple(asked.ids[number] for number in kept)
@@ -146,18 +128,3 @@ def _labels(
     for whole, images, found in zip(wholes, drawn, numbers, strict=True):
         by_id = dict(zip(whole.ids, found.tolist(), strict=True))
         yield tuple(by_id[name] for name in images.ids)
-
-
-def describe(judge: Judge, readouts: Sequence[str]) -> dict[str, Any]:
-    """Definition, units and settings, for the manifest."""
-    place = (
-        "the last block behind the final norm" if judge.layer is None
-        else f"block {judge.layer}, from 0"
-    )  # fmt: skip
-    read = READ.format(place=place, pooling=judge.pooling)
-    metrics = [DRIFT, *(f"{name}_accuracy" for name in readouts)]
-    return {
-        "definition": f"{CHANGES[judge.test]}. {read}", "units": dict.fromkeys(metrics, "1"),
-        "readouts": [DRIFT, *readouts], "seeds": judge.seeds, "layer": judge.layer,
-        "pooling": judge.pooling, "k": 20, "temperature": 0.07,
-    }  # fmt: skip

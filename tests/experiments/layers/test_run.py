@@ -189,6 +189,8 @@ REFUSED = [
     ("swap", {"readouts": ["kn"]}, UnknownNameError, "unknown read-out 'kn'; did you mean 'knn'?"),
     ("swap", {"seeds": 0}, OptionError, "seeds must be at least 1, not 0"),
     ("swap", {"layer": 4}, OptionError, "model 'vit': layer=4 (--layer 5) of a network of 4 block"),
+    ("swap", {"limit": 19}, OptionError, "the read-out knn takes 20 neighbours, and there are 19"),
+    ("swap", {"limit": 3}, OptionError, "CKA needs at least 4 images, got 3"),
     ("swap", {"changed": [2]}, OptionError, "changed=[2] (--changed) chooses what is fine-tuned"),
     (
         "drop", {"changed": [4], "readouts": ["finetune"]}, OptionError,

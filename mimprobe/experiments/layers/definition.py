@@ -1,0 +1,57 @@
+"""What a layer test says of itself in the manifest.
+
+What belongs here: definitions, units and settings, as data. What does not: numbers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from mimprobe.experiments.layers.checks import FINETUNE
+from mimprobe.experiments.layers.judge import Judge
+from mimprobe.experiments.layers.outcomes import DRIFT
+from mimprobe.readout.labels import guessed_correct
+from mimprobe.readout.neighbours import NEIGHBOURS, TEMPERATURE
+
+CHANGES = {
+    "swap": "two blocks exchange their places; on the curve, `changed` blocks drawn at random do",
+    "drop": "a block becomes the identity; on the curve, the last `changed` blocks do",
+    "reset": "a block gets fresh weights; on the curve, the last `changed` blocks do",
+    "heads": "what a head adds to its block's output is left out",
+}
+READ = (
+    "Read out at {place}, pooling {pooling}. drift: CKA with the unbiased HSIC to the intact "
+    "network's features of the validation images, standard error by jackknife over groups of "
+    "images. Accuracies: learnt anew from the changed network's features of the training images "
+    "(finetune: the whole changed network is trained on them, by the recipe of mimprobe finetune), "
+    "share of validation images named rightly; standard error sqrt(var(v) / n + var over seeds of "
+    "the seeds' accuracies / seeds), v the images' means over seeds, the second term with several "
+    "seeds only."
+)
+
+
+def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, Any]:
+    """Definition, units and settings, those of the read-outs that were taken.
+
+    `chance` is what always naming the commonest class of training gives.
+    """
+    place = (
+        "the last block behind the final norm" if judge.layer is None
+        else f"block {judge.layer}, from 0"
+    )  # fmt: skip
+    read = READ.format(place=place, pooling=judge.pooling)
+    metrics = [DRIFT, *(f"{name}_accuracy" for name in readouts)]
+    described = {
+        "definition": f"{CHANGES[judge.test]}. {read}", "units": dict.fromkeys(metrics, "1"),
+        "readouts": [DRIFT, *readouts], "seeds": judge.seeds, "layer": judge.layer,
+        "pooling": judge.pooling,
+    }  # fmt: skip
+    if judge.labels:
+        guessed = guessed_correct(torch.tensor(judge.labels), torch.tensor(judge.truth))
+        described["chance"] = guessed.double().mean().item()
+    if "knn" in readouts:
+        described |= {"k": NEIGHBOURS, "temperature": TEMPERATURE}
+    if FINETUNE in readouts:
+        described["finetune_epochs"] = epochs
+    return described
