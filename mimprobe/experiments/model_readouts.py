@@ -133,5 +133,5 @@ def _chance(labels: Tensor, truth: Tensor) -> tuple[Tensor, str]:
     return (truth == labels.bincount().argmax())[None], ""
 
 
-def _listed(what: str, chosen: Sequence[float]) -> str:
+def _listed(what: str, chosen: Sequence[float] | Sequence[int]) -> str:
     return f"{what} = {', '.join(f'{one:g}' for one in dict.fromkeys(chosen))}"
