@@ -24,6 +24,7 @@ bench: $(STAMP)  ## time and memory: against the bare forward pass, by image, ag
 	$(BIN)/python tests/benchmarks/image_cost.py
 	$(BIN)/python tests/benchmarks/cka_peers.py
 	$(BIN)/python tests/benchmarks/train_step.py
+	$(BIN)/python tests/benchmarks/readouts.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mimprobe needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one with make PYTHON=python3.12")'

@@ -26,7 +26,7 @@ def readout_findings(result: Result, looks: Looks) -> list[Finding]:
     for metric, rows in best_readouts(result["readout"]).groupby("metric", sort=False):
         name = READOUT_LABELS.get(str(metric), str(metric))
         places = [_place(row, looks) for row in _records(rows)]
-        told.append(Markup("With {}: {}.").format(name, Markup("; ").join(places)))
+        told.append(Markup("{}: {}.").format(name.capitalize(), Markup("; ").join(places)))
     return [Finding("Where classes are read out best", Markup(" ").join(told), "readout")]
 
 

@@ -46,7 +46,7 @@ def test_is_softmax_attention_of_one_query():
 
 
 def test_finds_the_patch_that_tells_the_class():
-    tokens, labels = hidden(900, 0)
+    tokens, labels = hidden(450, 0)
     queries, truth = hidden(300, 1)
     trained = attentive_probe(tokens, labels, seed=0)
     mean = linear_probe(tokens.mean(1), labels, seed=0)

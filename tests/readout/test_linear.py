@@ -81,13 +81,9 @@ def test_held_out_images_are_a_fifth_of_each_class_drawn_by_the_seed():
 def test_the_strength_is_the_best_on_what_is_held_out_by_exhaustion():
     features, labels = clouds(200, width=60, spread=6.0)
     held = held_out(labels, 3)
-    scores = [
-        (fitted_probe(features[~held], labels[~held], c).classes(features[held]) == labels[held])
-        .double()
-        .mean()
-        .item()
-        for c in STRENGTHS
-    ]
+    probes = [fitted_probe(features[~held], labels[~held], c) for c in STRENGTHS]
+    right = [probe.classes(features[held]) == labels[held] for probe in probes]
+    scores = [one.double().mean().item() for one in right]
     assert chosen_strength(features, labels, held) == STRENGTHS[int(np.argmax(scores))]
     probe = linear_probe(features, labels, seed=3)
     assert probe.strength == STRENGTHS[int(np.argmax(scores))]
