@@ -54,7 +54,7 @@ def judge(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _parts(evidence: Evidence, model: str) -> Iterator[Verdict]:
-    metric = dearest_readout(evidence.values, "drop", [model])
+    metric = dearest_readout(evidence.values, "drop", [model], set(range(1, MOST + 1)).issubset)
     own = _loss(evidence, metric, model)
     if metric is None or own is None:
         why = f"{model} has no accuracy before and after its last {MOST} layers are dropped"

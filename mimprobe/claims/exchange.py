@@ -40,7 +40,7 @@ def judge(evidence: Evidence) -> Iterator[Verdict]:
 def _judge(evidence: Evidence, mim: str, supervised: str) -> Verdict:
     pair = (mim, supervised)
     table, values = evidence.layer_tests[CLAIM.table], evidence.values
-    metric = dearest_readout(values, "swap", pair)
+    metric = dearest_readout(values, "swap", pair, lambda points: max(points) >= FEWEST)
     losses = {
         model: mean_loss(table, values, model, metric, lambda changed: changed >= FEWEST)
         for model in pair if metric

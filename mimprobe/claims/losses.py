@@ -48,16 +48,33 @@ class Loss:
         return with_seeds(self.images - other.images, self.seeds, other.seeds)
 
 
-def dearest_readout(values: PerImageValues, test: str, models: Iterable[str]) -> str | None:
-    """Name the dearest read-out whose accuracy all these models have in a test; None without."""
-    found = [set(values.select(site=test, model=model).columns["metric"]) for model in models]
-    return next((metric for metric in READOUTS if all(metric in own for own in found)), None)
+def dearest_readout(
+    values: PerImageValues, test: str, models: Iterable[str], enough: Callable[[set[int]], bool]
+) -> str | None:
+    """Name the dearest read-out that all these models have at enough points; None without.
+
+    Args:
+        values: of a result.
+        test: `swap`, `drop` or `reset`.
+        models: which.
+        enough: told the numbers of blocks changed at which a model was read out, 0 among them.
+    """
+    names = list(models)
+    for metric in READOUTS:
+        points = [_read_out_at(values, test, model, metric) for model in names]
+        if all(0 in own and enough(own) for own in points):
+            return metric
+    return None
+
+
+def _read_out_at(values: PerImageValues, test: str, model: str, metric: str) -> set[int]:
+    own = values.select(site=test, model=model, metric=metric).columns["layer"]
+    return {int(changed) for changed in own}
 
 
 def points_of(values: PerImageValues, test: str, model: str, metric: str) -> list[int]:
     """List the points of a model's curve, by the number of blocks changed; 0 is not among them."""
-    own = values.select(site=test, model=model, metric=metric).columns["layer"]
-    return sorted({int(changed) for changed in own} - {0})
+    return sorted(_read_out_at(values, test, model, metric) - {0})
 
 
 def mean_loss(
