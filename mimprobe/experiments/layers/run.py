@@ -21,6 +21,7 @@ from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import layout
+from mimprobe.readout import require_enough
 from mimprobe.readout.labels import guessed_correct, labels_of
 from mimprobe.tables import Result
 from mimprobe.zoo.lineup import line_up
@@ -93,7 +94,8 @@ def layer_test(
 
     Raises:
         UnknownNameError: a model, test, read-out, pooling or device that does not exist.
-        OptionError: a layer that a model does not have, a network that cannot be changed so.
+        OptionError: a layer that a model does not have, a network that cannot be changed so, or too
+            few training images for a read-out.
         ImageError: labels are missing, or the two sets have different classes.
         NonFiniteError: a changed network gave NaN or infinity.
     """
@@ -106,6 +108,7 @@ def layer_test(
     frozen = tuple(name for name in learnt if name != FINETUNE)
     known, asked = (open_images(images, limit=limit, seed=seed) for images in wholes)
     labels, truth = _labels(wholes, (known, asked)) if learnt else ((), ())
+    require_enough(frozen, len(known))
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     for model in lineup:
         check_model(model, test, layer, pooling, changed)

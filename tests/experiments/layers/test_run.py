@@ -187,6 +187,7 @@ def test_a_limit_may_leave_classes_out(folders):
 REFUSED = [
     ("turn", {}, UnknownNameError, "unknown layer test 'turn' (known: drop, heads, reset, swap)"),
     ("swap", {"readouts": ["kn"]}, UnknownNameError, "unknown read-out 'kn'; did you mean 'knn'?"),
+    ("drop", {"limit": 19}, OptionError, "knn asks 20 neighbours, and there are 19 images"),
     ("swap", {"seeds": 0}, OptionError, "seeds must be at least 1, not 0"),
     ("swap", {"layer": 4}, OptionError, "model 'vit': layer=4 (--layer 5) of a network of 4 block"),
     ("swap", {"changed": [2]}, OptionError, "changed=[2] (--changed) chooses what is fine-tuned"),
