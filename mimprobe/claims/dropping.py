@@ -3,7 +3,8 @@
 The accuracy lost without the last layers, averaged over leaving out the last one, two and three, is
 below one point. (The point is our choice; the paper shows curves and gives no number.) Each
 supervised model is judged by itself; how much more or less MIM models lose, on the same images, is
-told beside it and decides nothing.
+told beside it and decides nothing. A model that knows no more than chance has nothing to lose, and
+leaves the claim undecided.
 """
 
 from collections.abc import Iterator
@@ -54,13 +55,15 @@ def judge(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _parts(evidence: Evidence, model: str) -> Iterator[Verdict]:
-    metric = dearest_readout(evidence.values, "drop", [model])
+    metric = dearest_readout(evidence.values, "drop", [model], set(range(1, MOST + 1)).issubset)
     own = _loss(evidence, metric, model)
     if metric is None or own is None:
         why = f"{model} has no accuracy before and after its last {MOST} layers are dropped"
         yield CLAIM.part((model,), HARMLESS.of(""), why)
         return
-    yield CLAIM.part((model,), HARMLESS.of(READOUTS[metric]), own.estimated()[0])
+    why = own.lacks(evidence.chance[CLAIM.table])
+    found = f"{model} {why}" if why else own.estimated()[0]
+    yield CLAIM.part((model,), HARMLESS.of(READOUTS[metric]), found)
     for mim in evidence.models(CLAIM, "mim"):
         other = _loss(evidence, metric, mim)
         if other is not None:

@@ -30,6 +30,8 @@ class Evidence:
         self.cka = result["cka"] if "cka" in result else pd.DataFrame(columns=list(PAIR_COLUMNS))
         self.cka_groups = result.manifest.get("analyzers", {}).get("cka", {}).get("alike", {})
         self.layer_tests = {name: result[name] for name in LAYER_TESTS if name in result}
+        described = result.manifest.get("analyzers", {})
+        self.chance = {name: described.get(name, {}).get("chance") for name in self.layer_tests}
         models = result.manifest.get("models", [])
         self._kinds = {str(model["name"]): str(model.get("kind", "other")) for model in models}
         self._blind = {str(model["name"]) for model in models if not model.get("attention", True)}

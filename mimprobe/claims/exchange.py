@@ -3,7 +3,8 @@
 The accuracy lost when blocks change places, averaged over all numbers of blocks from two on, is
 larger for the supervised model than for the MIM model. Both lose on the same images, so their
 losses are subtracted image by image; the exchanges are drawn anew with each seed, and the variance
-between seeds is in the interval. Models of different depth are compared over their own curves.
+between seeds is in the interval. Models of different depth are compared over their own curves. A
+model that knows no more than chance has nothing to lose, and leaves the claim undecided.
 """
 
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def judge(evidence: Evidence) -> Iterator[Verdict]:
 def _judge(evidence: Evidence, mim: str, supervised: str) -> Verdict:
     pair = (mim, supervised)
     table, values = evidence.layer_tests[CLAIM.table], evidence.values
-    metric = dearest_readout(values, "swap", pair)
+    metric = dearest_readout(values, "swap", pair, lambda points: max(points) >= FEWEST)
     losses = {
         model: mean_loss(table, values, model, metric, lambda changed: changed >= FEWEST)
         for model in pair if metric
@@ -49,6 +50,10 @@ def _judge(evidence: Evidence, mim: str, supervised: str) -> Verdict:
     if metric is None or one is None or other is None:
         why = f"{mim} and {supervised} have no accuracy of one read-out before and after exchanges"
         return CLAIM.judged(pair, CLAIM.part(pair, LOSES_MORE.of("there is"), why))
+    for model, loss in losses.items():
+        if loss is not None and (why := loss.lacks(evidence.chance[CLAIM.table])):
+            asked = LOSES_MORE.of(READOUTS[metric])
+            return CLAIM.judged(pair, CLAIM.part(pair, asked, f"{model} {why}"))
     once = min(len(one.seeds), len(other.seeds)) < 2
     asked = LOSES_MORE.of(READOUTS[metric], ONE_SEED if once else "")
     return CLAIM.judged(pair, CLAIM.part(pair, asked, other.less(one)[0]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mimprobe.claims.estimates import Estimate, ImageVector, with_seeds
+from mimprobe.claims.estimates import Estimate, ImageVector, estimate, with_seeds
 from mimprobe.tables import PerImageValues
 from mimprobe.tables.layer_tests import curve_rows, intact_rows, over_seeds
 
@@ -32,12 +32,23 @@ class Loss:
     """A model's loss, averaged over some points of its curve.
 
     Attributes:
+        intact: accuracy of the intact network.
         images: by image, means over seeds; NaN where an image has none.
         seeds: by seed, means over images; empty where the table has no seeds.
     """
 
+    intact: Estimate
     images: ImageVector
     seeds: ImageVector
+
+    def lacks(self, chance: float | None) -> str:
+        """Say why nothing follows from the loss of a network that knows no more than chance."""
+        if chance is None or self.intact.low > chance:
+            return ""
+        return (
+            f"has an intact accuracy of {self.intact.value:.3f} ({self.intact.low:.3f} to "
+            f"{self.intact.high:.3f}), not above chance ({chance:.3f}): it has nothing to lose"
+        )
 
     def estimated(self) -> tuple[Estimate, float]:
         """Give the mean over images and seeds with its 95 % interval, and its standard error."""
@@ -48,16 +59,33 @@ class Loss:
         return with_seeds(self.images - other.images, self.seeds, other.seeds)
 
 
-def dearest_readout(values: PerImageValues, test: str, models: Iterable[str]) -> str | None:
-    """Name the dearest read-out whose accuracy all these models have in a test; None without."""
-    found = [set(values.select(site=test, model=model).columns["metric"]) for model in models]
-    return next((metric for metric in READOUTS if all(metric in own for own in found)), None)
+def dearest_readout(
+    values: PerImageValues, test: str, models: Iterable[str], enough: Callable[[set[int]], bool]
+) -> str | None:
+    """Name the dearest read-out that all these models have at enough points; None without.
+
+    Args:
+        values: of a result.
+        test: `swap`, `drop` or `reset`.
+        models: which.
+        enough: told the numbers of blocks changed at which a model was read out, 0 among them.
+    """
+    names = list(models)
+    for metric in READOUTS:
+        points = [_read_out_at(values, test, model, metric) for model in names]
+        if all(0 in own and enough(own) for own in points):
+            return metric
+    return None
+
+
+def _read_out_at(values: PerImageValues, test: str, model: str, metric: str) -> set[int]:
+    own = values.select(site=test, model=model, metric=metric).columns["layer"]
+    return {int(changed) for changed in own}
 
 
 def points_of(values: PerImageValues, test: str, model: str, metric: str) -> list[int]:
     """List the points of a model's curve, by the number of blocks changed; 0 is not among them."""
-    own = values.select(site=test, model=model, metric=metric).columns["layer"]
-    return sorted({int(changed) for changed in own} - {0})
+    return sorted(_read_out_at(values, test, model, metric) - {0})
 
 
 def mean_loss(
@@ -85,7 +113,8 @@ def mean_loss(
     if 0 not in columns or not points:
         return None
     changed = np.mean([columns[point] for point in points], axis=0, dtype=np.float64)
-    return Loss(columns[0] - changed, _by_seed(table, model, metric, points))
+    intact = columns[0].astype(np.float64)
+    return Loss(estimate(intact), intact - changed, _by_seed(table, model, metric, points))
 
 
 def _by_seed(table: pd.DataFrame, model: str, metric: str, points: list[int]) -> ImageVector:

@@ -41,6 +41,7 @@ class LayerOptions:
     batch_size: int
     device: str
     seed: int
+    skip_bad_images: bool
     budget: int
     arch: str | None
     arch_args: str | None
@@ -101,7 +102,14 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
         ),
         click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1)),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N"),
-        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1)),
+        click.option(
+            "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1),
+            help="Of the draw under --limit and of untrained networks; what --seeds counts has the "
+            "seeds 0, 1, 2 ...",
+        ),
+        click.option(
+            "--skip-bad-images", is_flag=True, help="Skip and record unreadable images."
+        ),
         click.option(
             "--budget", default=1024, show_default=True, type=click.IntRange(min=1), metavar="MB",
             help="Memory for features; beyond it they are kept on disk.",
@@ -214,6 +222,7 @@ def _test(name: str, options: LayerOptions) -> None:
         device=options.device,
         seed=options.seed,
         limit=options.limit,
+        skip_bad_images=options.skip_bad_images,
         budget_bytes=options.budget << 20,
         command=command_line(),
     )

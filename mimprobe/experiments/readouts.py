@@ -21,7 +21,7 @@ from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import Layout, layout
-from mimprobe.readout import READOUTS
+from mimprobe.readout import READOUTS, require_enough
 from mimprobe.readout.features import require_poolings
 from mimprobe.readout.labels import labels_of
 from mimprobe.stream import BUDGET_BYTES
@@ -74,7 +74,8 @@ def readout(
 
     Raises:
         UnknownNameError: a model, read-out, pooling or device that does not exist.
-        OptionError: a layer that a model does not have, or `cls` without a class token.
+        OptionError: a layer that a model does not have, `cls` without a class token, or too few
+            training images for a read-out.
         ImageError: labels are missing, or the classes of the two sets differ.
     """
     require_readouts(readouts)
@@ -84,6 +85,7 @@ def readout(
     started, place = time.monotonic(), resolve_device(device)
     sets = [open_images(images, skip_bad_images=skip_bad_images) for images in (train, val)]
     labels_of(*sets)
+    require_enough(readouts, len(sets[0]))
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     places = {model.name: layout(model.module) for model in lineup}
     chosen = {

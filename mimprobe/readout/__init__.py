@@ -4,14 +4,15 @@ What belongs here: what is read out of frozen features, by name. What does not: 
 (`models.surgery`), training one (`train`), and putting numbers into tables (`experiments`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mimprobe.errors import OptionError
 from mimprobe.readout.linear import linear_probe_correct
-from mimprobe.readout.neighbours import nearest_neighbours_correct
+from mimprobe.readout.neighbours import NEIGHBOURS, nearest_neighbours_correct
 from mimprobe.shapes import Pooled
 
 
@@ -47,3 +48,16 @@ READOUTS: Mapping[str, Readout] = {"knn": _neighbours_correct, "linear": linear_
 
 SEEDLESS = frozenset({"knn"})
 """Read-outs that draw nothing: one seed says all."""
+
+
+def require_enough(readouts: Iterable[str], images: int) -> None:
+    """Refuse fewer training images than a read-out takes, before a long pass over them.
+
+    Raises:
+        OptionError: fewer images than neighbours that vote.
+    """
+    if "knn" in readouts and images < NEIGHBOURS:
+        raise OptionError(
+            f"knn asks {NEIGHBOURS} neighbours, and there are {images} images to learn from; show "
+            f"{NEIGHBOURS} or more, or choose other read-outs"
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mimprobe.claims.dropping import MOST
 from mimprobe.claims.estimates import Estimate, estimate
 from mimprobe.claims.exchange import FEWEST
-from mimprobe.claims.losses import READOUTS, mean_loss
+from mimprobe.claims.losses import READOUTS, mean_loss, points_of
 from mimprobe.tables import LAYER_TESTS, Result
 
 
@@ -22,12 +22,18 @@ class Column:
     values: Mapping[str, Estimate]
 
 
-TOLD: Mapping[str, tuple[str, Callable[[int], bool]]] = {
-    "layer_swap": ("lost to exchanging layers", lambda changed: changed >= FEWEST),
-    "layer_drop": ("lost without the last one to three", lambda dropped: dropped <= MOST),
-    "layer_reset": ("lost to resetting the last one to three", lambda changed: changed <= MOST),
-}
-"""By table, which loss is told, and of which points of its curve."""
+TOLD: Mapping[str, tuple[str, Callable[[int], bool], frozenset[int]]] = {
+    "layer_swap": ("lost to exchanging layers", lambda changed: changed >= FEWEST, frozenset()),
+    "layer_drop": (
+        "lost without the last one to three", lambda dropped: dropped <= MOST,
+        frozenset(range(1, MOST + 1)),
+    ),
+    "layer_reset": (
+        "lost to resetting the last one to three", lambda changed: changed <= MOST,
+        frozenset(range(1, MOST + 1)),
+    ),
+}  # fmt: skip
+"""By table, which loss is told, of which points of its curve, and which of them must be there."""
 
 
 def loss_columns(result: Result, models: Sequence[str]) -> list[Column]:
@@ -39,11 +45,13 @@ def _columns(result: Result, models: Sequence[str], metric: str) -> Iterator[Col
     whose = f"accuracy {READOUTS[metric]}"
     if intact := _intact(result, models, metric):
         yield Column(f"{whose[:1].upper()}{whose[1:]}, intact", "", intact)
-    for name, (words, chosen) in TOLD.items():
+    for name, (words, chosen, needed) in TOLD.items():
+        test, values = name.removeprefix("layer_"), result.per_image
         found = {
             model: loss.estimated()[0]
             for model in models if name in result
-            if (loss := mean_loss(result[name], result.per_image, model, metric, chosen))
+            if needed <= set(points_of(values, test, model, metric))
+            if (loss := mean_loss(result[name], values, model, metric, chosen))
         }  # fmt: skip
         if found:
             yield Column(f"{whose[:1].upper()}{whose[1:]}, {words}", "", found)

@@ -133,10 +133,31 @@ def test_the_dearest_read_out_that_both_models_have_is_judged():
     assert "{readout}" not in found.sentence + found.question.quantity
 
 
-def joined(parts):
-    table = pd.concat([part["layer_swap"] for part in parts], ignore_index=True)
+def joined(parts, name="layer_swap"):
+    table = pd.concat([part[name] for part in parts], ignore_index=True)
     values = join_per_image([part.per_image for part in parts])
-    return replace(parts[0], tables={"layer_swap": table}, per_image=values)
+    return replace(parts[0], tables={name: table}, per_image=values)
+
+
+@pytest.mark.parametrize(("test", "claim"), [("swap", "exchange"), ("drop", "dropping")])
+@pytest.mark.parametrize("points", [[0], [2, 3], [0, 2, 3]])
+def test_a_dearer_read_out_of_too_few_points_is_passed_over(test, claim, points):
+    draw = np.random.default_rng(0)
+    whole, some = (
+        curve_result(
+            PAIR,
+            {(name, test): curves(draw, (0.1,) * (count - 1), images=40) for name in "ms"},
+            metric=metric, points=at,
+        )
+        for metric, count, at in (
+            ("knn_accuracy", 5, [0, 1, 2, 3, 4]), ("finetune_accuracy", len(points), points),
+        )
+    )  # fmt: skip
+    found = only(joined([whole, some], f"layer_{test}"), claim)
+    enough = (test, points) == ("swap", [0, 2, 3])
+    judged = "after fine-tuning" if enough else "of k-nearest neighbours"
+    assert judged in found.question.quantity
+    assert found.verdict != UNDECIDED or "interval" in found.why
 
 
 def test_without_all_three_dropped_or_without_accuracy_nothing_is_judged():

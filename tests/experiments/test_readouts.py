@@ -141,3 +141,5 @@ def test_what_cannot_be_read_out_is_told(folders, tmp_path):
     (tmp_path / "class 1").symlink_to(val / "class 1")
     with pytest.raises(ImageError, match="lacks: class 2"):
         readout({"m": MODEL}, train, tmp_path, device="cpu")
+    with pytest.raises(OptionError, match="knn asks 20 neighbours, and there are 18 images"):
+        readout({"m": MODEL}, val, train, device="cpu")

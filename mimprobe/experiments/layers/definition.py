@@ -6,8 +6,6 @@ What belongs here: definitions, units and settings, as data. What does not: numb
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from mimprobe.experiments.layers.checks import FINETUNE
 from mimprobe.experiments.layers.judge import Judge
 from mimprobe.experiments.layers.outcomes import DRIFT
@@ -48,8 +46,7 @@ def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, An
         "pooling": judge.pooling,
     }  # fmt: skip
     if judge.labels:
-        guessed = guessed_correct(torch.tensor(judge.labels), torch.tensor(judge.truth))
-        described["chance"] = guessed.double().mean().item()
+        described["chance"] = guessed_correct(*judge.answers()).double().mean().item()
     if "knn" in readouts:
         described |= {"k": NEIGHBOURS, "temperature": TEMPERATURE}
     if FINETUNE in readouts:

@@ -79,6 +79,10 @@ class Judge:
                 bar.advance(1)
         return tested
 
+    def answers(self) -> tuple[Int[Tensor, " image"], Int[Tensor, " query"]]:
+        """Give the class numbers of both sets, without images that were skipped by now."""
+        return _left(self.labels, self.train), _left(self.truth, self.val)
+
     def _features(
         self, model: LoadedModel, variants: Sequence[Variant], images: ImageSet, what: str
     ) -> VariantFeatures:
@@ -95,7 +99,7 @@ class Judge:
         self, readout: str, group: Sequence[Variant], known: VariantFeatures, asked: VariantFeatures
     ) -> dict[int | None, Bool[Tensor, " image"]]:
         """Tell for each seed which validation images are named rightly."""
-        labels, truth = _left(self.labels, self.train), _left(self.truth, self.val)
+        labels, truth = self.answers()
         found = {}
         for variant, seed in seeded(group, 1 if readout in SEEDLESS else self.seeds):
             right = READOUTS[readout](known[variant], labels, asked[variant], truth, seed=seed or 0)

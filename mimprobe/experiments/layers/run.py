@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet, open_images
+from mimprobe.errors import OptionError
 from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model, check_sizes
 from mimprobe.experiments.layers.definition import describe
 from mimprobe.experiments.layers.judge import Judge
@@ -46,6 +47,7 @@ def layer_test(
     device: str | torch.device = "auto",
     seed: int = 0,
     limit: int | None = None,
+    skip_bad_images: bool = False,
     budget_bytes: int = 1 << 30,
     command: str = "mimprobe.layer_test(...)",
 ) -> Result:
@@ -67,8 +69,10 @@ def layer_test(
         kinds: how each model was trained, by name.
         batch_size: images for each pass; changes no number.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        seed: of the choice of images under `limit`, and of untrained networks.
+        seed: of the choice of images under `limit`, and of untrained networks; what `seeds` counts
+            has the seeds 0, 1, 2 ...
         limit: take at most so many images of each set, drawn at random.
+        skip_bad_images: skip and record unreadable images instead of stopping; not with `finetune`.
         budget_bytes: memory for features, beyond which they are kept in a temporary file.
         command: what the manifest says was run.
 
@@ -90,7 +94,15 @@ def layer_test(
     wholes = open_images(train), open_images(val)
     learnt = tuple(dict.fromkeys(name for name in readouts if name != DRIFT))
     frozen = tuple(name for name in learnt if name != FINETUNE)
-    known, asked = (open_images(images, limit=limit, seed=seed) for images in wholes)
+    if skip_bad_images and FINETUNE in learnt:
+        raise OptionError(
+            "fine-tuning leaves out no damaged images: repair or remove them, or take another "
+            "--readout"
+        )
+    known, asked = (
+        open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
+        for images in wholes
+    )
     labels, truth = _labels(wholes, (known, asked)) if learnt else ((), ())
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     check_sizes(learnt, known, asked)
