@@ -213,3 +213,17 @@ def test_verdicts_survive_the_disk_and_rows_of_single_blocks_decide_nothing(tmp_
     assert claims_table(evaluate_claims(again)).equals(table)
     bare = {name: own[own["layer"].isna()] for name, own in result.tables.items()}
     assert claims_table(evaluate_claims(replace(result, tables=bare))).equals(table)
+
+
+@pytest.mark.parametrize(("chance", "expected"), [(0.05, HOLDS), (0.6, UNDECIDED)])
+def test_a_network_at_chance_has_nothing_to_lose(chance, expected):
+    draw = np.random.default_rng(9)
+    dropped = drops(draw, (0.0, 0.0, 0.0), images=4000, between=0.0)
+    swapped = exchanges(draw, (0.0, 0.0), (0.2, 0.3))
+    for result, table, claim in (
+        (dropped, "layer_drop", "dropping"), (swapped, "layer_swap", "exchange"),
+    ):  # fmt: skip
+        result.manifest["analyzers"] = {table: {"chance": chance}}
+        found = only(result, claim)
+        assert found.verdict == expected
+        assert ("not above chance (0.600): it has nothing to lose" in found.why) == (chance > 0.5)

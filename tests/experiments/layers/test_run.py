@@ -1,6 +1,9 @@
 """Whole layer tests, against plain surgery, plain features and plain read-outs."""
 
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from networks import class_folder, network
@@ -239,3 +242,26 @@ def test_nan_is_told_with_its_image(folders):
     module.blocks[2].mlp.fc1.bias.data[0] = torch.nan
     with pytest.raises(NonFiniteError, match="model 'm' as it is gave NaN .* 'dots/0.png'"):
         mimprobe.layer_test({"m": module}, "drop", *folders, transform=PREPARE, device="cpu")
+
+
+def test_damaged_images_are_left_out_of_features_labels_and_chance(folders, tmp_path):
+    copies = []
+    for folder in folders:
+        copy = tmp_path / folder.name
+        shutil.copytree(folder, copy)
+        sorted(copy.glob("*/*.png"))[0].write_bytes(b"no image")
+        copies.append(copy)
+    with pytest.raises(ImageError, match="--skip-bad-images"):
+        outcome_of("drop", copies, readouts=["knn"])
+    found = outcome_of("drop", copies, readouts=["knn"], skip_bad_images=True)
+    for copy in copies:
+        sorted(copy.glob("*/*.png"))[0].unlink()
+    without = outcome_of("drop", copies, readouts=["knn"])
+    assert set(found["layer_drop"]["n"]) == {11}
+    columns = ["changed", "layer", "metric", "value", "se", "n"]
+    pd.testing.assert_frame_equal(found["layer_drop"][columns], without["layer_drop"][columns])
+    described = [one.manifest["analyzers"]["layer_drop"] for one in (found, without)]
+    assert described[0]["chance"] == described[1]["chance"]
+    assert found.per_image.images == without.per_image.images
+    with pytest.raises(OptionError, match="fine-tuning leaves out no damaged images"):
+        outcome_of("drop", copies, readouts=["finetune"], skip_bad_images=True)
