@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mimprobe.claims.estimates import Estimate, ImageVector, estimate, with_seeds
+from mimprobe.claims.intervals import LEAST_IMAGES
 from mimprobe.tables import PerImageValues
 from mimprobe.tables.layer_tests import curve_rows, intact_rows, over_seeds
 
@@ -43,8 +44,8 @@ class Loss:
 
     def lacks(self, chance: float | None) -> str:
         """Say why nothing follows from the loss of a network that knows no more than chance."""
-        if chance is None or self.intact.low > chance:
-            return ""
+        if chance is None or self.intact.n < LEAST_IMAGES or self.intact.low > chance:
+            return ""  # on few images no verdict is given anyway
         return (
             f"has an intact accuracy of {self.intact.value:.3f} ({self.intact.low:.3f} to "
             f"{self.intact.high:.3f}), not above chance ({chance:.3f}): it has nothing to lose"

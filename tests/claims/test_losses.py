@@ -61,5 +61,6 @@ def test_points_and_the_dearest_read_out():
     values = curve_result(PAIR, {("m", "swap"): NUMBERS, ("s", "drop"): NUMBERS}).per_image
     assert points_of(values, "swap", "m", "knn_accuracy") == [2, 3, 4]
     assert points_of(values, "swap", "s", "knn_accuracy") == []
-    assert dearest_readout(values, "swap", ["m"]) == "knn_accuracy"
-    assert dearest_readout(values, "swap", ["m", "s"]) is None
+    assert dearest_readout(values, "swap", ["m"], lambda points: 4 in points) == "knn_accuracy"
+    assert dearest_readout(values, "swap", ["m"], lambda points: 5 in points) is None
+    assert dearest_readout(values, "swap", ["m", "s"], lambda points: True) is None
