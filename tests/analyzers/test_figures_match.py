@@ -3,14 +3,21 @@
 from synthetic import MIXED, layer_tables, make_result
 
 from mimprobe.analyzers import ANALYZERS, Kernels
+from mimprobe.experiments.layers.checks import FINETUNE
+from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.figures import FIGURES, KERNEL_LABELS, LABELS
+from mimprobe.readout import READOUTS
 from mimprobe.report.readings import READINGS, TITLES
+from mimprobe.tables import LAYER_TESTS
 
 MEASURED = {name: analyzer().describe()["units"] for name, analyzer in ANALYZERS.items()}
 
 
-EXPERIMENTS = ("receptive_field", "cka_to_final")
+EXPERIMENTS = ("receptive_field", "cka_to_final", *LAYER_TESTS, "readout")
 """Tables that no analyzer makes."""
+
+TESTED = {DRIFT, *(f"{name}_accuracy" for name in (*READOUTS, FINETUNE))}
+"""Metrics of layer tests."""
 
 
 def test_every_table_has_a_figure_a_title_and_a_reading():
@@ -25,7 +32,7 @@ def test_metrics_of_kernels_have_labels():
 
 def test_every_metric_has_a_label():
     measured = {metric for units in MEASURED.values() for metric in units} | {"cka_to_final"}
-    assert measured == LABELS.keys() | KERNEL_LABELS.keys()
+    assert measured | TESTED == LABELS.keys() | KERNEL_LABELS.keys()
 
 
 def test_made_up_results_have_the_columns_metrics_and_units_of_real_ones():
