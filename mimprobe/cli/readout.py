@@ -85,8 +85,8 @@ def readout(
 ) -> None:
     """Read classes out of every layer of frozen models and write a report.
 
-    The best layer of a network need not be its last, nor its class token the best pooling: the table
-    and figure say which layer and pooling to probe.
+    The best layer of a network need not be its last, nor its class token the best pooling: the
+    table and figure say which layer and pooling to probe.
     """
     from mimprobe.data.images import open_images
     from mimprobe.experiments.model_readouts import require_readouts
