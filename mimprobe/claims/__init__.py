@@ -67,12 +67,12 @@ def claims_of(result: Result) -> dict[str, Entry]:
     """Choose the claims that a result of its kind is asked about.
 
     Claims about layer tests are asked of results that have their table, the others of any but a
-    result of layer tests alone.
+    result of layer tests and read-outs alone.
     """
-    layer_tests_alone = len(result) > 0 and set(result) <= set(LAYER_TESTS)
+    learnt_alone = len(result) > 0 and set(result) <= {*LAYER_TESTS, "readout"}
     return {
         name: (claim, judge) for name, (claim, judge) in CLAIMS.items()
-        if claim.table in result or not (layer_tests_alone or claim.table in LAYER_TESTS)
+        if claim.table in result or not (learnt_alone or claim.table in LAYER_TESTS)
     }  # fmt: skip
 
 

@@ -23,7 +23,12 @@ def claims(directory: Path) -> None:
 
     table = text_table("claim", "verdict", "models", "quantity", "found (95 %)", "n")
     told = ""
-    for verdict in evaluate_claims(read_result(directory)):
+    result = read_result(directory)
+    verdicts = evaluate_claims(result)
+    if not verdicts:
+        click.echo(f"no claim is about the tables in {directory}: {', '.join(result)}")
+        return
+    for verdict in verdicts:
         several = len(verdict.parts) > 1
         title = "" if verdict.title == told else verdict.title
         told = verdict.title

@@ -18,6 +18,8 @@ from mimprobe.cli.options import (
     output_option,
     overwrite_option,
     read_arguments,
+    read_names,
+    read_numbers,
     read_pairs,
 )
 
@@ -186,8 +188,8 @@ def _test(name: str, options: LayerOptions) -> None:
     from mimprobe.tables import check_output
 
     check_output(options.output, overwrite=options.overwrite)
-    readouts = [part.strip() for part in options.readout.split(",") if part.strip()]
-    changed = None if options.changed is None else _counts(options.changed)
+    readouts = read_names(options.readout)
+    changed = None if options.changed is None else read_numbers(options.changed, "--changed")
     check_choices(
         name, readouts, seeds=options.seeds, batch_size=options.batch_size, epochs=options.epochs,
         changed=changed,
@@ -228,11 +230,3 @@ def _test(name: str, options: LayerOptions) -> None:
     )
     path = write_report(result, options.output, overwrite=options.overwrite)
     click.echo(f"report: {path.resolve()}")
-
-
-def _counts(text: str) -> list[int]:
-    """Read `--changed`."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
-        raise click.BadParameter(f"{text!r} is not like 0,2,12", param_hint="--changed")
-    return [int(part) for part in parts]

@@ -1,4 +1,4 @@
-"""ModelReadouts one model out, layer by layer.
+"""One model, read out layer by layer.
 
 What belongs here: which features and tokens are taken, and what is asked of them. What does not:
 how classes are read out (`readout`), and tables (`readout_rows`).

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
-from torch import Tensor
 
 from mimprobe.experiments.model_readouts import Outcome
+from mimprobe.experiments.seeds import mean_accuracy
 from mimprobe.models.sites import Layout
 from mimprobe.readout.linear import HELD_OUT, STRENGTHS
 from mimprobe.readout.neighbours import NEIGHBOURS, TEMPERATURE
@@ -33,37 +32,17 @@ DEFINITIONS = {
 def table_of(
     outcomes: Sequence[Outcome], places: Mapping[str, Layout], kinds: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Give the table `readout`, of columns `tables.READOUT_COLUMNS`.
-
-    With values x by seed and image, over S seeds and n images, `value` is their mean, `std` the
-    standard deviation over images of the mean over seeds, and
-
-        se^2 = std^2 / n + (variance over seeds of the mean over images) / S
-
-    The second term is left out where there is one seed, or where nothing is drawn.
-    """
+    """Give the table `readout`, of columns `tables.READOUT_COLUMNS`; errors as in `seeds`."""
     rows = [
         {
             "model": one.model, "kind": kinds[one.model], "site": one.site,
             "layer": places[one.model][one.site].layer, "pooling": one.pooling,
-            "metric": f"{one.readout}_accuracy", "unit": "1", **accuracy(one.correct),
-            "note": one.note,
+            "metric": f"{one.readout}_accuracy", "unit": "1", "note": one.note,
+            **mean_accuracy(one.correct)._asdict(),
         }
         for one in outcomes
     ]  # fmt: skip
     return pd.DataFrame(rows)[list(READOUT_COLUMNS)]
-
-
-def accuracy(correct: Bool[Tensor, "seed query"]) -> dict[str, float | int]:
-    """Give mean, standard deviation over images, standard error, and the number of images."""
-    seeds, images = correct.shape
-    by_image = correct.double().mean(0).numpy()
-    std = float(by_image.std(ddof=1)) if images > 1 else float("nan")
-    between = float(correct.double().mean(1).numpy().var(ddof=1)) if seeds > 1 else 0.0
-    return {
-        "value": float(by_image.mean()), "std": std,
-        "se": (std**2 / images + between / seeds) ** 0.5, "n": images,
-    }  # fmt: skip
 
 
 def per_image(

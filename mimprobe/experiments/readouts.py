@@ -109,7 +109,7 @@ def readout(
         "seconds": round(time.monotonic() - started, 3), "notes": [],
     }  # fmt: skip
     manifest = describe_run(lineup, places, sets[1], [], circumstances)
-    manifest["train"] = sets[0].describe()
+    manifest["train_images"] = sets[0].describe()
     manifest["analyzers"] = {"readout": describe(readouts, seeds, len(labels), classes)}
     table = table_of(outcomes, places, {model.name: model.kind for model in lineup})
     return Result({"readout": table}, manifest, per_image(outcomes, places, _ids(sets[1])))

@@ -4,6 +4,7 @@ What belongs here: marks and sentences of verdicts, and the table of differences
 judging (`mimprobe.claims`).
 """
 
+import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,15 @@ from mimprobe.claims.estimates import Estimate
 from mimprobe.figures import LABELS
 from mimprobe.report.numbers import Numbers
 from mimprobe.report.sentences import Looks
-from mimprobe.report.wording import amount, named
+from mimprobe.report.wording import MOST_DECIMALS, amount, decimals, named
 
 SYMBOLS = {HOLDS: "\N{CHECK MARK}", FAILS: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
 BESIDE = "\N{MIDDLE DOT}"
 """Mark of a part that decides nothing."""
 
+
+MOST_MORE = 3
+"""Decimals that a number gets at most beyond those of its interval, to differ from a threshold."""
 
 MOST_SHOWN = 4
 """Verdicts of one claim that the page shows unfolded."""
@@ -110,7 +114,18 @@ def _amount(part: Verdict) -> Markup:
     if part.threshold == 0 and part.side == "below":
         turned = Estimate(-found.value, -found.high, -found.low)
         return amount(turned, unit)
-    return amount(found, unit, signed=part.threshold == 0 and part.side == "across")
+    signed = part.threshold == 0 and part.side == "across"
+    return amount(found, unit, signed=signed, least=_apart(found, part.threshold))
+
+
+def _apart(found: Estimate, threshold: float) -> int:
+    """Give the decimals with which no end of the interval is written like the threshold."""
+    places = decimals(found)
+    ends = [end for end in (found.low, found.high) if math.isfinite(end) and end != threshold]
+    most = min(places + MOST_MORE, MOST_DECIMALS)
+    while places < most and any(round(end - threshold, places) == 0 for end in ends):
+        places += 1
+    return places
 
 
 def differences_shown(table: pd.DataFrame) -> list[tuple[str, Numbers]]:

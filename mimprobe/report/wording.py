@@ -16,7 +16,7 @@ from mimprobe.figures import Style
 MOST_DECIMALS = 6
 
 
-def decimals(estimate: Estimate) -> int:
+def decimals(estimate: Estimate, least: int = 0) -> int:
     """Choose the decimals: as far as the interval's half reaches, or three digits of the value."""
     if math.isfinite(estimate.reach) and estimate.reach > 0:
         wanted = -math.floor(math.log10(estimate.reach))
@@ -24,7 +24,7 @@ def decimals(estimate: Estimate) -> int:
         wanted = 2 - math.floor(math.log10(abs(estimate.value)))
     else:
         wanted = 2
-    return min(max(wanted, 0), MOST_DECIMALS)
+    return min(max(wanted, least), MOST_DECIMALS)
 
 
 def number(value: float, places: int, *, signed: bool = False) -> str:
@@ -35,23 +35,24 @@ def number(value: float, places: int, *, signed: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def value_of(estimate: Estimate, *, signed: bool = False) -> str:
+def value_of(estimate: Estimate, *, signed: bool = False, least: int = 0) -> str:
     """Write the value, with as many digits as its interval has."""
-    return number(estimate.value, decimals(estimate), signed=signed)
+    return number(estimate.value, decimals(estimate, least), signed=signed)
 
 
-def interval(estimate: Estimate, *, signed: bool = False) -> str:
+def interval(estimate: Estimate, *, signed: bool = False, least: int = 0) -> str:
     """Write the interval; empty where there is none."""
     if not math.isfinite(estimate.reach):
         return ""
-    places = decimals(estimate)
+    places = decimals(estimate, least)
     low = number(estimate.low, places, signed=signed)
     return f"{low} to {number(estimate.high, places, signed=signed)}"
 
 
-def amount(estimate: Estimate, unit: str, *, signed: bool = False) -> Markup:
-    """Write value, unit, and the interval in brackets."""
-    value, within = value_of(estimate, signed=signed), interval(estimate, signed=signed)
+def amount(estimate: Estimate, unit: str, *, signed: bool = False, least: int = 0) -> Markup:
+    """Write value, unit, and the interval in brackets, to `least` decimals at least."""
+    value = value_of(estimate, signed=signed, least=least)
+    within = interval(estimate, signed=signed, least=least)
     bracket = Markup(' <span class="interval">({})</span>').format(within) if within else ""
     return Markup("{}{}{}").format(value, f"\N{NO-BREAK SPACE}{unit}" if unit else "", bracket)
 

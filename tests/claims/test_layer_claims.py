@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from layer_tables import PAIR, curve_result, layer_result
+from readout_table import readout_result
 from scipy.stats import t as student
 from synthetic import THREE, Spec, make_result
 
@@ -188,6 +189,10 @@ def test_a_result_of_layer_tests_is_asked_about_these_alone(tests, asked):
     result = layer_result(tests=tests, images=20)
     assert list(claims_of(result)) == asked
     assert list(dict.fromkeys(one.claim for one in evaluate_claims(result))) == asked
+
+
+def test_a_result_of_read_outs_is_asked_about_nothing():
+    assert evaluate_claims(readout_result()) == []
 
 
 def test_a_result_with_other_tables_beside_is_asked_about_all():

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mimprobe.errors import ImageError, OptionError, UnknownNameError
-from mimprobe.experiments.readout_rows import accuracy
 from mimprobe.experiments.readouts import readout
 from mimprobe.tables import READOUT_COLUMNS, read_result
 
@@ -75,21 +73,8 @@ def test_the_manifest_says_how(result):
     assert told["classes"] == ["class 0", "class 1", "class 2"]
     for words in ("20 nearest neighbours", "L-BFGS", "attends to all patch tokens", "commonest"):
         assert words in told["definition"]
-    assert result.manifest["train"]["n"] == 36
+    assert result.manifest["train_images"]["n"] == 36
     assert result.manifest["images"]["n"] == 18
-
-
-def test_the_error_holds_images_and_seeds():
-    correct = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]], dtype=torch.bool)
-    found = accuracy(correct)
-    by_image, by_seed = np.array([1, 1, 2 / 3, 1 / 3]), np.array([0.5, 0.75, 1.0])
-    assert found["value"] == pytest.approx(0.75)
-    assert found["std"] == pytest.approx(by_image.std(ddof=1))
-    expected = by_image.var(ddof=1) / 4 + by_seed.var(ddof=1) / 3
-    assert found["se"] == pytest.approx(expected**0.5)
-    assert found["n"] == 4
-    one = accuracy(correct[:1])
-    assert one["se"] == pytest.approx(np.array([1, 1, 0, 0]).std(ddof=1) / 2)
 
 
 def test_each_seed_draws_anew_and_repeats(folders):
@@ -121,7 +106,7 @@ def test_skipped_images_are_left_out_of_both_sets(folders, tmp_path):
     assert set(found["readout"]["n"]) == {20}
     assert len(found.per_image.images) == 20
     assert found.manifest["analyzers"]["readout"]["training_images"] == 38
-    assert len(found.manifest["train"]["skipped"]) == 1
+    assert len(found.manifest["train_images"]["skipped"]) == 1
 
 
 def test_what_cannot_be_read_out_is_told(folders, tmp_path):

@@ -56,6 +56,17 @@ def test_parts_have_their_own_marks_and_thresholds():
     assert nearer.endswith("is 4 px (3 to 5) larger in m than in s.")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "written"),
+    [(0.4, 0.46, "0.43 (0.40 to 0.46)"), (0.41, 0.4996, "0.4548 (0.4100 to 0.4996)"),
+     (0.41, 0.5, "0.45 (0.41 to 0.50)"), (0.41, 0.5 - 1e-9, "0.45500 (0.41000 to 0.50000)")],
+)  # fmt: skip
+def test_a_number_is_not_written_like_the_threshold_that_it_misses(low, high, written):
+    found = Estimate((low + high) / 2, low, high, 40)
+    _, (told,) = shown(CLAIM.part(("m",), LOCAL, found))
+    assert written in told
+
+
 @pytest.mark.parametrize("name", ["locality", "diversity", "breadth", "resemblance"])
 def test_every_claim_of_a_result_is_told(name):
     result = make_result(THREE)

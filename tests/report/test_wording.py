@@ -60,6 +60,15 @@ def test_an_amount_has_its_unit_and_its_interval_in_brackets():
     assert "<b>" not in amount(Estimate(5.0), "<b>")
 
 
+def test_an_amount_has_as_many_decimals_as_asked_for_and_more_where_the_interval_has():
+    found = Estimate(0.0173, -0.0211, 0.0557)
+    assert "0.017" in amount(found, "", least=3)
+    assert "0.056)" in amount(found, "", least=3)
+    assert amount(Estimate(0.5, 0.4999, 0.5001), "", least=2) == amount(
+        Estimate(0.5, 0.4999, 0.5001), ""
+    )
+
+
 def test_names_are_escaped_and_break_after_separators():
     assert breakable("a_b:c") == Markup("a_<wbr>b:<wbr>c")
     assert breakable("<script>") == "&lt;script&gt;"

@@ -23,10 +23,8 @@ from mimprobe.experiments.layers.variants import Variant
 from mimprobe.models.blocks import places
 from mimprobe.models.copies import shared_copy
 from mimprobe.models.sites import layout
+from mimprobe.readout.features import POOLINGS
 from mimprobe.shapes import Images, Pooled, Tokens
-
-POOLINGS = ("mean", "cls", "both")
-"""Ways to make one vector of an image's tokens; `both` puts the two beside each other."""
 
 
 class Chain:

@@ -11,8 +11,7 @@ from mimprobe.experiments.layers.chain import check_reading
 from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.experiments.layers.variants import TESTS, curve_counts
 from mimprobe.measures.similarity import require_images
-from mimprobe.readout import READOUTS
-from mimprobe.readout.neighbours import NEIGHBOURS
+from mimprobe.readout import READOUTS, require_enough
 from mimprobe.zoo.loaded import LoadedModel
 
 FINETUNE = "finetune"
@@ -31,10 +30,13 @@ def check_choices(
 
     Raises:
         UnknownNameError: a test or read-out that does not exist.
-        OptionError: fewer than one seed, image or epoch, or points for a read-out that is not made.
+        OptionError: no read-out, fewer than one seed, image or epoch, or points for a read-out that
+            is not made.
     """
     if test not in TESTS:
         raise UnknownNameError("layer test", test, TESTS)
+    if not readouts:
+        raise OptionError(f"name at least one read-out: {', '.join((DRIFT, FINETUNE, *READOUTS))}")
     for name in readouts:
         if name not in (DRIFT, FINETUNE, *READOUTS):
             raise UnknownNameError("read-out", name, (DRIFT, FINETUNE, *READOUTS))
@@ -55,11 +57,7 @@ def check_sizes(readouts: Sequence[str], train: ImageSet, val: ImageSet) -> None
         OptionError: there are too few.
     """
     require_images(len(val))
-    if "knn" in readouts and len(train) < NEIGHBOURS:
-        raise OptionError(
-            f"the read-out knn takes {NEIGHBOURS} neighbours, and there are {len(train)} training "
-            "images; give more of them, or another --readout"
-        )
+    require_enough(readouts, len(train))
 
 
 def check_model(

@@ -3,10 +3,9 @@
 What belongs here: numbers of one point of a curve, pair, block or head, with their errors. What
 does not: their features (`passes`) and the table (`rows`).
 
-The value is the mean over seeds. With v_i the mean over seeds of whether image i is named rightly,
-its variance is var(v) / n over n images plus, with more than one seed, the variance over seeds of
-the seeds' accuracies divided by their number. Drift has a jackknife over groups of images in the
-place of the first term, in which the mean over seeds is taken without each group.
+The value is the mean over seeds; errors of accuracies are those of `seeds`. Drift has a jackknife
+over groups of images in the place of the first term, in which the mean over seeds is taken without
+each group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from mimprobe.experiments.layers.passes import VariantFeatures
 from mimprobe.experiments.layers.variants import Variant
+from mimprobe.experiments.seeds import mean_accuracy, seed_variance
 from mimprobe.stream import CkaFeatures
 from mimprobe.stream.grams import jackknife_error
 
@@ -65,7 +65,7 @@ def drift(features: VariantFeatures, whole: Variant, variants: Sequence[Variant]
         for variant, value, error in zip(variants, values, errors, strict=True)
         if variant.seed is not None
     ]
-    spread = _seed_variance(values.tolist())
+    spread = seed_variance(values.tolist())
     whole_error = float((mean_error**2 + spread).sqrt())
     return [*outcomes, _drift(float(values.mean()), whole_error, found.images, found.note, None)]
 
@@ -77,24 +77,12 @@ def _drift(value: float, se: float, n: int, note: str, seed: int | None) -> Outc
 
 def accuracy(readout: str, correct: Mapping[int | None, Bool[Tensor, " image"]]) -> list[Outcome]:
     """Share of images that are named rightly, by seed and over all seeds."""
-    metric = f"{readout}_accuracy"
-    by_seed = {seed: right.double().cpu().numpy() for seed, right in correct.items()}
-    single = [
-        _mean(metric, right, 0.0, seed) for seed, right in by_seed.items() if seed is not None
-    ]
-    together = np.mean(list(by_seed.values()), axis=0)
-    spread = _seed_variance([float(right.mean()) for right in by_seed.values()])
-    return [*single, _mean(metric, together, spread, None)]
-
-
-def _mean(metric: str, values: npt.NDArray[np.float64], spread: float, seed: int | None) -> Outcome:
-    """Average over images; `spread` is the variance that seeds add."""
-    n = len(values)
-    std = float(values.std(ddof=1)) if n > 1 else float("nan")
-    se = float(np.sqrt(std**2 / n + spread))
-    return Outcome(metric, float(values.mean()), std, se, n, seed, by_image=values)
-
-
-def _seed_variance(values: Sequence[float]) -> float:
-    """Variance of a mean over seeds, as far as the seeds tell; 0 for a single one."""
-    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
+    stacked = torch.stack([right.cpu() for right in correct.values()])
+    single = {seed: right[None] for seed, right in correct.items() if seed is not None}
+    return [
+        Outcome(
+            f"{readout}_accuracy", *mean_accuracy(right), seed,
+            by_image=right.double().mean(0).cpu().numpy(),
+        )
+        for seed, right in [*single.items(), (None, stacked)]
+    ]  # fmt: skip

@@ -120,7 +120,8 @@ def layer_test(
         tested += [point for model in lineup for point in tuning.of(model)]
     circumstances = {
         "command": command, "seed": seed, "precision": "float32", "device": str(place),
-        "batch_size": batch_size, "seconds": round(time.monotonic() - started, 3), "notes": [],
+        "batch_size": batch_size, "seconds": round(time.monotonic() - started, 3),
+        "notes": _without_training(labels, truth),
     }  # fmt: skip
     places = {model.name: layout(model.module) for model in lineup}
     manifest = describe_run(lineup, places, asked, [], circumstances)
@@ -130,6 +131,17 @@ def layer_test(
     kept = [number for number in range(len(asked)) if number not in asked.skipped]
     ids = tuple(asked.ids[number] for number in kept)
     return Result({f"layer_{test}": table}, manifest, curve_values(test, tested, ids))
+
+
+def _without_training(labels: Sequence[int], truth: Sequence[int]) -> list[str]:
+    """Say how many validation images can never be named rightly, as a limit took their class."""
+    lost = sum(label not in set(labels) for label in truth)
+    if not lost:
+        return []
+    return [
+        f"{lost} of {len(truth)} validation images are of classes of which the limit left no "
+        "training image: no read-out can name them"
+    ]
 
 
 def _labels(

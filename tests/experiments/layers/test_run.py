@@ -152,7 +152,7 @@ def test_dropping_needs_seeds_for_what_is_drawn_alone(folders):
 
 
 def test_blocks_that_are_reset_together_have_different_weights(folders):
-    table = outcome_of("reset", folders, readouts=[])["layer_reset"]
+    table = outcome_of("reset", folders, readouts=["drift"])["layer_reset"]
     module = network("vit")
     for block in (3, 2):
         module = reinitialise_block(module, block, 4 + block)
@@ -190,9 +190,10 @@ def test_a_limit_may_leave_classes_out(folders):
 REFUSED = [
     ("turn", {}, UnknownNameError, "unknown layer test 'turn' (known: drop, heads, reset, swap)"),
     ("swap", {"readouts": ["kn"]}, UnknownNameError, "unknown read-out 'kn'; did you mean 'knn'?"),
+    ("swap", {"readouts": []}, OptionError, "name at least one read-out: drift, finetune, knn"),
     ("swap", {"seeds": 0}, OptionError, "seeds must be at least 1, not 0"),
     ("swap", {"layer": 4}, OptionError, "model 'vit': layer=4 (--layer 5) of a network of 4 block"),
-    ("swap", {"limit": 19}, OptionError, "the read-out knn takes 20 neighbours, and there are 19"),
+    ("swap", {"limit": 19}, OptionError, "knn asks 20 neighbours, and there are 19 images"),
     ("swap", {"limit": 3}, OptionError, "CKA needs at least 4 images, got 3"),
     ("swap", {"changed": [2]}, OptionError, "changed=[2] (--changed) chooses what is fine-tuned"),
     (
@@ -265,3 +266,22 @@ def test_damaged_images_are_left_out_of_features_labels_and_chance(folders, tmp_
     assert found.per_image.images == without.per_image.images
     with pytest.raises(OptionError, match="fine-tuning leaves out no damaged images"):
         outcome_of("drop", copies, readouts=["finetune"], skip_bad_images=True)
+
+
+def test_images_whose_class_the_limit_took_are_told(folders, tmp_path):
+    train = tmp_path / "train"
+    for name in ("dots", "lines", "noise"):
+        (train / name).mkdir(parents=True)
+        for number in range(1 if name == "noise" else 8):
+            shutil.copy(folders[0] / name / f"{number}.png", train / name)
+    told = set()
+    for seed in range(6):
+        found = outcome_of(
+            "drop", (train, folders[1]), readouts=["linear"], limit=12, seeds=1, seed=seed
+        )
+        told.update(found.manifest["notes"])
+    assert told == {
+        "4 of 12 validation images are of classes of which the limit left no training image: no "
+        "read-out can name them"
+    }
+    assert outcome_of("drop", folders, readouts=["knn"], seeds=1).manifest["notes"] == []
