@@ -73,3 +73,9 @@ def _embedded(network, images):
         x = x if network.pos_embed is None else x + network.pos_embed
     shared = None if not beit or network.rel_pos_bias is None else network.rel_pos_bias()
     return x, ({"shared_rel_pos_bias": shared} if beit else {})
+
+
+@torch.no_grad()
+def passed(network, images):
+    """Run a network as it is."""
+    return network(images)

@@ -89,17 +89,21 @@ def change_curves(
             panel = new_figure(figure, 7.6, 3.3).subplots()
         else:
             (panel,) = given_axes(axes, 1)
-        _set_axes(panel, rows, shares=shares, most=max(blocks.values()))
+        places = {
+            name: line["changed"].to_numpy(float) / (blocks[name] if shares else 1)
+            for name, line in lines.items()
+        }
+        # No further than the points: a label's line over empty axes would look like the curve.
+        _set_axes(panel, rows, shares=shares, most=max([1e-9, *np.concatenate([*places.values()])]))
         shown = band_ends(pd.concat(lines.values()))
         marked = pd.Series([] if chance is None or chosen == "drift" else [chance], dtype=float)
         panel.set_ylim(value_limits(pd.concat([shown, marked])))
         _mark_chance(panel, marked)
         ends = {}
         for name, line in lines.items():
-            places = line["changed"].to_numpy(float) / (blocks[name] if shares else 1)
-            _draw_line(panel, places, line, looks[name])
+            _draw_line(panel, places[name], line, looks[name])
             if len(line) and np.isfinite(float(line["value"].iloc[-1])):
-                ends[name] = (float(places[-1]), float(line["value"].iloc[-1]))
+                ends[name] = (float(places[name][-1]), float(line["value"].iloc[-1]))
         panel.set_ylabel(value_label(rows, chosen))
         label_ends(panel, ends, looks)
     return [panel]
@@ -132,14 +136,13 @@ def _draw_line(panel: Axes, places: np.ndarray, line: pd.DataFrame, look: Style)
     )  # fmt: skip
 
 
-def _set_axes(panel: Axes, rows: pd.DataFrame, *, shares: bool, most: int) -> None:
+def _set_axes(panel: Axes, rows: pd.DataFrame, *, shares: bool, most: float) -> None:
     across = ACROSS.get(str(rows["test"].iloc[0]), "blocks changed")
+    panel.set_xlim(-0.03 * most, 1.03 * most)
     if shares:
-        panel.set_xlim(-0.02, 1.02)
         panel.xaxis.set_major_formatter(PercentFormatter(1.0))
         panel.set_xlabel(f"{across} (share of all)")
         return
-    panel.set_xlim(-0.03 * most, 1.03 * most)
     panel.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 4, 5, 10], integer=True))
     panel.set_xlabel(across)
 

@@ -36,6 +36,14 @@ def test_each_line_is_a_models_mean_over_seeds(figure):
     assert top == pytest.approx((rows["value"] + 1.96 * rows["se"]).max())
 
 
+def test_the_axis_ends_where_the_points_do(figure):
+    few = DROP[DROP["changed"] <= 3]
+    (panel,) = change_curves(few, figure=figure, depths={spec.name: 12 for spec in THREE})
+    low, high = panel.get_xlim()
+    assert -0.5 < low < 0
+    assert 3 < high < 3.5
+
+
 def test_chance_is_a_line_of_accuracy_only(figure):
     (panel,) = change_curves(DROP, chance=CHANCE, figure=figure)
     (line,) = [line for line in panel.lines if line.get_linestyle() == ":" and

@@ -2,14 +2,11 @@
 
 import copy
 import math
-from functools import partial
 
 import pytest
 import timm
 import torch
-from blocks_by_hand import NETWORKS, OTHERS, blocks_of, build, outputs
-from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsBlock
-from torch import nn
+from blocks_by_hand import NETWORKS, OTHERS, blocks_of, build, outputs, passed
 
 from mimprobe.errors import OptionError
 from mimprobe.hooks import capture
@@ -56,11 +53,6 @@ def untouched(request):
     assert all(one is other for one, other in zip(modules, network.modules(), strict=True))
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert torch.equal(passed(network, images), before)
-
-
-@torch.no_grad()
-def passed(network, images):
-    return network(images)
 
 
 def test_the_pass_by_hand_is_that_of_the_network(network, images):
@@ -175,40 +167,6 @@ def test_deep_blocks_start_smaller_where_timm_scales_them():
         block = blocks_of(reinitialise_block(network, i, seed=0))[i]
         expected = 0.02 / math.sqrt(2 * (i + 1))
         assert block.mlp.fc2.weight.std().item() == pytest.approx(expected, rel=0.05)
-
-
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("name", ALL)
-def test_masked_heads_reach_the_projection_as_zero(name, fused):
-    network = build(name)
-    side = network.patch_embed.img_size[0]
-    images = torch.randn(2, 3, side, side)
-    for block in blocks_of(network):
-        block.attn.fused_attn = fused
-    changed, intact = mask_heads(network, {2: [1], 3: [0, 1]}), copy.deepcopy(network)
-    before = passed(network, images)
-    _spoil_head(blocks_of(intact)[2].attn, 1)
-    assert not torch.allclose(passed(intact, images), before)
-    for layer, channels in ((2, slice(1, 2)), (3, slice(0, 2))):
-        attention = blocks_of(network)[layer].attn
-        with torch.no_grad():
-            attention.proj.weight.unflatten(1, (attention.num_heads, -1))[:, channels] = 0
-    normed = isinstance(getattr(attention, "norm", None), nn.LayerNorm)
-    if not normed:  # the weights are shared: both lack the heads now
-        torch.testing.assert_close(passed(changed, images), passed(network, images))
-    assert not torch.allclose(passed(changed, images), before)
-    after = passed(changed, images)
-    _spoil_head(blocks_of(network)[2].attn, 1)
-    torch.testing.assert_close(passed(changed, images), after)
-    torch.testing.assert_close(passed(copy.deepcopy(changed), images), after)
-
-
-@torch.no_grad()
-def _spoil_head(attention, head):
-    """Change the values of a head, and so what it gives."""
-    apart = getattr(attention, "v_proj", None)
-    weights = attention.qkv.weight.chunk(3)[2] if apart is None else apart.weight
-    weights.unflatten(0, (attention.num_heads, -1))[head] += 1
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -346,27 +304,3 @@ def test_networks_of_other_libraries():
     with pytest.raises(OptionError) as error:
         depth(network)
     assert str(error.value) == f"torchvision's VisionTransformer is none of timm's; {POSSIBLE}"
-
-
-def test_heads_beside_the_mlp():
-    """Blocks that project heads and MLP by one matrix cannot mask heads, those by two can."""
-    fused = partial(ParallelScalingBlock, fuse_out_proj=True)
-    with pytest.raises(OptionError) as error:
-        mask_heads(build("vit", block_fn=fused), {1: [0]})
-    assert str(error.value) == (
-        "block 1 is a ParallelScalingBlock that projects the outputs of its heads together with "
-        "those of its MLP; its heads cannot be masked"
-    )
-    network, images = build("vit", block_fn=ParallelScalingBlock), torch.randn(2, 3, 32, 32)
-    changed = mask_heads(network, {1: [0, 1, 2]})
-    with torch.no_grad():
-        network.blocks[1].attn_out_proj.weight.zero_()
-    torch.testing.assert_close(passed(changed, images), passed(network, images))
-
-
-def test_blocks_whose_heads_cannot_be_told_apart():
-    with pytest.raises(OptionError) as error:
-        mask_heads(build("vit", block_fn=ParallelThingsBlock), {1: [0]})
-    assert str(error.value) == (
-        "block 1 is a ParallelThingsBlock, whose heads cannot be told apart"
-    )
