@@ -3,6 +3,7 @@
 Exit codes: 0 done, 2 bad input, 130 interrupted, 143 stopped by SIGTERM.
 """
 
+import errno
 import os
 import sys
 import warnings
@@ -12,6 +13,12 @@ import click
 
 from mimprobe.cli import group
 from mimprobe.errors import ElsewhereError, MimprobeError, StoppedError
+
+FULL = (
+    "; make room, or write elsewhere; where a manifest.json stands, 'mimprobe report DIR' makes the "
+    "page of its tables"
+)
+"""What to do when a disk is full."""
 
 
 def main() -> None:
@@ -41,7 +48,8 @@ def main() -> None:
         status = _fail(f"out of memory; choose a smaller --batch-size ({first})", 2)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        status = _fail(f"{error.strerror or error}{where}", 2)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        status = _fail(f"{error.strerror or error}{where}{FULL if full else ''}", 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 

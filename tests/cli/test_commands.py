@@ -1,5 +1,6 @@
 """Every command on real files, and one clear line for every kind of bad input."""
 
+import errno
 import json
 import os
 import pickle
@@ -8,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
 import torch
 from click.testing import CliRunner
 
+from mimprobe.__main__ import main as command_main
 from mimprobe.cli import COMMANDS, group
 
 TWO = ("simmim-tiny40", "random:simmim-tiny40")
@@ -231,3 +234,14 @@ def test_every_command_is_documented_with_an_example():
         for leaf in leaves:
             assert "Example: mimprobe" in (leaf.epilog or ""), leaf.name
         assert "Usage" in text
+
+
+def test_a_full_disk_is_told_with_what_to_do(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["mimprobe", "models", "list"])
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/a.csv")
+    monkeypatch.setattr("mimprobe.__main__.group.main", Mock(side_effect=full))
+    with pytest.raises(SystemExit, match="2"):
+        command_main()
+    told = capsys.readouterr().err
+    assert told.startswith("mimprobe: No space left on device (out/a.csv); make room, or write")
+    assert told.count("\n") == 1
