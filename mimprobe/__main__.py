@@ -15,8 +15,8 @@ from mimprobe.cli import group
 from mimprobe.errors import ElsewhereError, MimprobeError, StoppedError
 
 FULL = (
-    "; make room, or write elsewhere; where a manifest.json stands, 'mimprobe report DIR' makes the "
-    "page of its tables"
+    "; make room, or write elsewhere; where a manifest.json stands, 'mimprobe report DIR' makes "
+    "the page of its tables"
 )
 """What to do when a disk is full."""
 
