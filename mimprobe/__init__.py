@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mimprobe.experiments.layers.run import layer_test as layer_test
     from mimprobe.experiments.mask_distances import mask_distances as mask_distances
     from mimprobe.experiments.overlay import attention_overlay as attention_overlay
+    from mimprobe.experiments.readouts import layer_readouts as layer_readouts
     from mimprobe.experiments.receptive_field import receptive_field as receptive_field
     from mimprobe.experiments.reconstruction import reconstruct as reconstruct
     from mimprobe.experiments.rollout import rollout_overlay as rollout_overlay
@@ -68,6 +69,7 @@ _HOMES = {
     "finetune": "mimprobe.train.finetune",
     "head_kl": "mimprobe.measures.attention",
     "hsic": "mimprobe.measures.similarity",
+    "layer_readouts": "mimprobe.experiments.readouts",
     "layer_test": "mimprobe.experiments.layers.run",
     "layout": "mimprobe.models.sites",
     "linear_cka": "mimprobe.measures.similarity",
@@ -104,6 +106,7 @@ __all__ = [
     "finetune",
     "head_kl",
     "hsic",
+    "layer_readouts",
     "layer_test",
     "layout",
     "linear_cka",

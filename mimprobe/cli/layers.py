@@ -83,7 +83,8 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
         ),
         click.option(
             "--changed", metavar="K,K",
-            help="Numbers of changed blocks at which to fine-tune; default: the whole curve.",
+            help="Numbers of changed blocks at which to fine-tune, besides the intact network; "
+            "default: the whole curve.",
         ),
         click.option(
             "--epochs", default=100, show_default=True, type=int, help="Of fine-tuning."
@@ -100,7 +101,8 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
             help="How a model was trained, for its colour.",
         ),
         click.option(
-            "--limit", type=click.IntRange(min=1), help="At most so many images of each set, drawn."
+            "--limit", type=click.IntRange(min=1),
+            help="At most so many images of each set, drawn; with a read-out, of each class.",
         ),
         click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1)),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N"),

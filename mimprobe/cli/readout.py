@@ -51,10 +51,13 @@ if TYPE_CHECKING:
     "--kind", "kinds", multiple=True, metavar="NAME=KIND",
     help="How a model was trained, for its colour.",
 )  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="At most so many images of each set, by class."
+)  # fmt: skip
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1),
-              help="The first of the seeds.")  # fmt: skip
+              help="The first of the seeds; also of the draw under --limit.")  # fmt: skip
 @click.option(
     "--budget", default=512, show_default=True, type=click.IntRange(min=1), metavar="MB",
     help="Memory for the features of a set; beyond it they are kept on disk.",
@@ -73,6 +76,7 @@ def readout(
     layers: str | None,
     seeds: int,
     kinds: tuple[str, ...],
+    limit: int | None,
     batch_size: int,
     device: str,
     seed: int,
@@ -90,7 +94,7 @@ def readout(
     """
     from mimprobe.data.images import open_images
     from mimprobe.experiments.model_readouts import require_readouts
-    from mimprobe.experiments.readouts import readout as read_out
+    from mimprobe.experiments.readouts import layer_readouts
     from mimprobe.readout.labels import labels_of
     from mimprobe.report import write_report
     from mimprobe.tables import check_output
@@ -112,7 +116,7 @@ def readout(
         )
         for text in models
     ]
-    result = read_out(
+    result = layer_readouts(
         loaded,
         *sets,
         readouts=chosen,
@@ -121,6 +125,7 @@ def readout(
         seeds=seeds,
         seed=seed,
         kinds=read_pairs(kinds, "kind"),
+        limit=limit,
         batch_size=batch_size,
         device=device,
         budget_bytes=budget << 20,

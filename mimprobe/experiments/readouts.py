@@ -23,14 +23,14 @@ from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import Layout, layout
 from mimprobe.readout import READOUTS, require_enough
 from mimprobe.readout.features import require_poolings
-from mimprobe.readout.labels import labels_of
+from mimprobe.readout.labels import drawn_by_class, labels_of
 from mimprobe.stream import BUDGET_BYTES
 from mimprobe.tables import Result
 from mimprobe.zoo.lineup import line_up
 from mimprobe.zoo.loaded import LoadedModel
 
 
-def readout(
+def layer_readouts(
     models: Models,
     train: Images,
     val: Images,
@@ -45,8 +45,9 @@ def readout(
     batch_size: int = 64,
     device: str | torch.device = "auto",
     budget_bytes: int = BUDGET_BYTES,
+    limit: int | None = None,
     skip_bad_images: bool = False,
-    command: str = "readout(...)",
+    command: str = "mimprobe.layer_readouts(...)",
 ) -> Result:
     """Measure how well classes are read out of each layer's frozen features.
 
@@ -59,12 +60,14 @@ def readout(
             token. An attentive probe pools by itself.
         layers: counted from 0; all by default.
         seeds: how often a read-out that draws is repeated.
-        seed: the first of them, also of untrained networks.
+        seed: the first of them, also of untrained networks and of the draw under `limit`.
         transform: PIL image to (3, height, width) tensor, for modules that bring none.
         kinds: how each model was trained, by name.
         batch_size: images for each pass; changes no number.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         budget_bytes: memory for a set's features before they move to disk.
+        limit: take at most so many images of each set, of every class as large a share as of the
+            others.
         skip_bad_images: skip and record unreadable images instead of stopping.
         command: what the manifest says was run.
 
@@ -74,8 +77,8 @@ def readout(
 
     Raises:
         UnknownNameError: a model, read-out, pooling or device that does not exist.
-        OptionError: a layer that a model does not have, `cls` without a class token, or too few
-            training images for a read-out.
+        OptionError: a layer that a model does not have, `cls` without a class token, too few
+            training images for a read-out, or a limit below the number of classes.
         ImageError: labels are missing, or the classes of the two sets differ.
     """
     require_readouts(readouts)
@@ -85,6 +88,7 @@ def readout(
     started, place = time.monotonic(), resolve_device(device)
     sets = [open_images(images, skip_bad_images=skip_bad_images) for images in (train, val)]
     labels_of(*sets)
+    sets = [drawn_by_class(images, limit, seed) for images in sets]
     require_enough(readouts, len(sets[0]))
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     places = {model.name: layout(model.module) for model in lineup}

@@ -1,17 +1,20 @@
 """Class numbers of the images that a read-out learns from and is judged on.
 
-What belongs here: from class names to numbers, and what is wrong with them. What does not: where
-names come from (`data`), and labels of training runs (`train.labels`).
+What belongs here: from class names to numbers, what is wrong with them, and drawing by class.
+What does not: where names come from (`data`), and labels of training runs (`train.labels`).
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet
-from mimprobe.errors import ImageError
+from mimprobe.errors import ImageError, OptionError
 
 SHOWN = 4
 """Classes named in a message before it goes on with a count."""
@@ -45,6 +48,35 @@ def labels_of(
         for names, images in ((known, train), (asked, val))
     )
     return labels, truth, classes
+
+
+def drawn_by_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+    """Draw at most `limit` images, of every class as large a share as of the others.
+
+    Within a class the order is drawn at random. The image that comes r-th (from 0) in a class of m
+    stands at r / m of it, and those that stand first in their classes are taken: one image of every
+    class before a second one of any.
+
+    Raises:
+        ImageError: there are no labels.
+        OptionError: the limit is smaller than the number of classes.
+    """
+    if limit is None or limit >= len(images):
+        return images
+    names = _names(images)
+    sizes = Counter(names)
+    if limit < len(sizes):
+        raise OptionError(
+            f"limit={limit} is fewer images than the {len(sizes)} classes of {images.source}; a "
+            f"read-out needs some of each: {len(sizes)} at least"
+        )
+    seen: Counter[str] = Counter()
+    order = []
+    for number in np.random.default_rng(seed).permutation(len(images)).tolist():
+        order.append((seen[names[number]] / sizes[names[number]], number))
+        seen[names[number]] += 1
+    taken = sorted(number for _, number in sorted(order, key=lambda one: one[0])[:limit])
+    return replace(images, origin=images.origin.take(taken), limit=limit, seed=seed, skipped={})
 
 
 def guessed_correct(

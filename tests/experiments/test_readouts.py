@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mimprobe.errors import ImageError, OptionError, UnknownNameError
-from mimprobe.experiments.readouts import readout
+from mimprobe.experiments.readouts import layer_readouts
 from mimprobe.tables import READOUT_COLUMNS, read_result
 
 MODEL = "simmim-tiny40"
@@ -28,7 +28,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(folders):
-    return readout(
+    return layer_readouts(
         {"m": MODEL}, *folders, readouts=("knn", "linear", "attentive"), layers=[11, 2], seeds=2,
         device="cpu",
     )  # fmt: skip
@@ -79,7 +79,7 @@ def test_the_manifest_says_how(result):
 
 def test_each_seed_draws_anew_and_repeats(folders):
     def linear(seed):
-        found = readout({"m": MODEL}, *folders, readouts=("linear",), layers=[0], seeds=2,
+        found = layer_readouts({"m": MODEL}, *folders, readouts=("linear",), layers=[0], seeds=2,
                         seed=seed, device="cpu")  # fmt: skip
         return found["readout"]
 
@@ -99,7 +99,7 @@ def test_skipped_images_are_left_out_of_both_sets(folders, tmp_path):
         Image.new("RGB", (64, 64)).save(path.with_name("1.png"))
         Image.new("RGB", (64, 64), "white").save(path.with_name("2.png"))
     assert extra.is_dir()
-    found = readout(
+    found = layer_readouts(
         {"m": MODEL}, tmp_path / "train", tmp_path / "val", readouts=("knn",), layers=[0],
         device="cpu", skip_bad_images=True,
     )  # fmt: skip
@@ -121,10 +121,10 @@ def test_what_cannot_be_read_out_is_told(folders, tmp_path):
         ({"seeds": 0}, OptionError, "seeds must be at least 1"),
     ):
         with pytest.raises(error, match=told):
-            readout({"m": MODEL}, train, val, device="cpu", **arguments)
+            layer_readouts({"m": MODEL}, train, val, device="cpu", **arguments)
     (tmp_path / "class 0").symlink_to(val / "class 0")
     (tmp_path / "class 1").symlink_to(val / "class 1")
     with pytest.raises(ImageError, match="lacks: class 2"):
-        readout({"m": MODEL}, train, tmp_path, device="cpu")
+        layer_readouts({"m": MODEL}, train, tmp_path, device="cpu")
     with pytest.raises(OptionError, match="knn asks 20 neighbours, and there are 18 images"):
-        readout({"m": MODEL}, val, train, device="cpu")
+        layer_readouts({"m": MODEL}, val, train, device="cpu")

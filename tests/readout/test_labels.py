@@ -1,12 +1,14 @@
 """Class numbers of two sets, and what can be wrong with them."""
 
+from collections import Counter
+
 import pytest
 import torch
 from pictures import fill
 
 from mimprobe.data.images import open_images
-from mimprobe.errors import ImageError
-from mimprobe.readout.labels import guessed_correct, labels_of
+from mimprobe.errors import ImageError, OptionError
+from mimprobe.readout.labels import drawn_by_class, guessed_correct, labels_of
 
 
 def sets(tmp_path, train, val):
@@ -46,3 +48,33 @@ def test_bad_labels_are_told_in_one_line(tmp_path, train, val, told):
 def test_chance_is_the_class_that_is_commonest_in_training():
     labels, truth = torch.tensor([2, 0, 2, 1]), torch.tensor([0, 2, 2, 1, 2])
     assert guessed_correct(labels, truth).tolist() == [False, True, True, False, True]
+
+
+def unequal(tmp_path):
+    """Classes of 1, 4 and 15 images."""
+    sizes = {"ant": 1, "bee": 4, "cat": 15}
+    names = [f"{name}/{number}.png" for name, size in sizes.items() for number in range(size)]
+    return open_images(fill(tmp_path / "images", *names))
+
+
+@pytest.mark.parametrize(
+    ("limit", "counts"),
+    [(3, (1, 1, 1)), (5, (1, 1, 3)), (10, (1, 2, 7)), (19, (1, 4, 14)), (20, (1, 4, 15))],
+)
+def test_a_limit_takes_of_every_class_its_share(tmp_path, limit, counts):
+    images = unequal(tmp_path)
+    seen = set()
+    for seed in range(8):
+        drawn = drawn_by_class(images, limit, seed)
+        assert tuple(Counter(drawn.labels)[name] for name in ("ant", "bee", "cat")) == counts
+        assert len(set(drawn.ids)) == limit
+        assert list(drawn.ids) == [name for name in images.ids if name in set(drawn.ids)]
+        assert drawn_by_class(images, limit, seed).ids == drawn.ids
+        seen.add(drawn.ids)
+    assert (len(seen) == 1) == (limit == 20)  # another seed draws others where there is a choice
+
+
+def test_a_limit_that_leaves_a_class_out_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="limit=2 is fewer images than the 3 classes of .*: 3 at"):
+        drawn_by_class(unequal(tmp_path), 2, 0)
+    assert len(drawn_by_class(unequal(tmp_path / "again"), None, 0)) == 20

@@ -45,7 +45,7 @@ def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, An
         "readouts": [DRIFT, *readouts], "seeds": judge.seeds, "layer": judge.layer,
         "pooling": judge.pooling,
     }  # fmt: skip
-    if judge.labels:
+    if readouts:
         described["chance"] = guessed_correct(*judge.answers()).double().mean().item()
     if "knn" in readouts:
         described |= {"k": NEIGHBOURS, "temperature": TEMPERATURE}

@@ -19,6 +19,7 @@ from mimprobe.experiments.layers.variants import TESTS, Variant, intact
 from mimprobe.models.device import placed
 from mimprobe.progress import Progress
 from mimprobe.readout import READOUTS, SEEDLESS
+from mimprobe.readout.labels import labels_of
 from mimprobe.zoo.loaded import LoadedModel
 
 EVERYWHERE = frozenset({"knn"})
@@ -33,8 +34,6 @@ class Judge:
         test: its name, one of `TESTS`.
         train: images that the read-outs learn from.
         val: images that they are judged on, and that drift is taken on.
-        labels: the class number of each image of `train`; empty without read-outs.
-        truth: likewise of `val`.
         readouts: frozen read-outs, by name.
         seeds: how often whatever is drawn is drawn.
         layer: block that is read out; None for the last one.
@@ -47,8 +46,6 @@ class Judge:
     test: str
     train: ImageSet
     val: ImageSet
-    labels: tuple[int, ...]
-    truth: tuple[int, ...]
     readouts: tuple[str, ...]
     seeds: int
     layer: int | None
@@ -81,7 +78,8 @@ class Judge:
 
     def answers(self) -> tuple[Int[Tensor, " image"], Int[Tensor, " query"]]:
         """Give the class numbers of both sets, without images that were skipped by now."""
-        return _left(self.labels, self.train), _left(self.truth, self.val)
+        labels, truth, _ = labels_of(self.train, self.val)
+        return labels, truth
 
     def _features(
         self, model: LoadedModel, variants: Sequence[Variant], images: ImageSet, what: str
@@ -115,13 +113,6 @@ def seeded(group: Sequence[Variant], seeds: int) -> list[tuple[Variant, int | No
     if group[0].seed is not None:
         return [(variant, variant.seed) for variant in group]
     return [(group[0], None)] if seeds == 1 else [(group[0], seed) for seed in range(seeds)]
-
-
-def _left(labels: Sequence[int], images: ImageSet) -> Int[Tensor, " image"]:
-    """Give the labels of the images that were not skipped."""
-    return torch.tensor(
-        [label for number, label in enumerate(labels) if number not in images.skipped]
-    )
 
 
 def by_point(variants: Iterable[Variant]) -> list[list[Variant]]:

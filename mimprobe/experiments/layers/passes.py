@@ -72,7 +72,7 @@ def _require_finite(model: LoadedModel, variant: Variant, rows: Pooled, ids: Seq
     finite = rows.isfinite().all(1)
     if not bool(finite.all()):
         where = "as it is" if variant.changed == 0 else f"with {variant.changed} changed"
-        alone = "" if variant.layer is None else f" in layer {variant.layer}"
+        alone = "" if variant.layer is None else f" in layer {variant.layer + 1}"
         raise NonFiniteError(
             f"model {model.name!r} {where}{alone} gave NaN or infinity on image "
             f"{ids[int(finite.int().argmin())]!r}; look at its weights"

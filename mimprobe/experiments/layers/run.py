@@ -4,14 +4,14 @@ What belongs here: the order of a test, and its manifest. What does not: one mod
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mimprobe.data.images import ImageSet, open_images
+from mimprobe.data.images import open_images
 from mimprobe.errors import OptionError
 from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model, check_sizes
 from mimprobe.experiments.layers.definition import describe
@@ -23,7 +23,7 @@ from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import layout
-from mimprobe.readout.labels import labels_of
+from mimprobe.readout.labels import drawn_by_class, labels_of
 from mimprobe.tables import Result
 from mimprobe.zoo.lineup import line_up
 
@@ -60,7 +60,8 @@ def layer_test(
         val: images of the same classes that they are judged on.
         readouts: `drift` (always taken), `knn`, and of the curve alone `linear` and `finetune`.
         seeds: how often what is random is drawn: permutations, fresh weights, probes, fine-tuning.
-        changed: numbers of changed blocks at which networks are fine-tuned; by default all.
+        changed: numbers of changed blocks at which networks are fine-tuned, besides the intact
+            ones; by default all.
         epochs: of fine-tuning.
         training: other fields of `TrainConfig` for it, where they shall not be the recipe's.
         layer: block that is read out, from 0; by default the last one, behind the final norm.
@@ -71,7 +72,8 @@ def layer_test(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         seed: of the choice of images under `limit`, and of untrained networks; what `seeds` counts
             has the seeds 0, 1, 2 ...
-        limit: take at most so many images of each set, drawn at random.
+        limit: take at most so many images of each set, drawn at random; with a read-out, of every
+            class as large a share as of the others.
         skip_bad_images: skip and record unreadable images instead of stopping; not with `finetune`.
         budget_bytes: memory for features, beyond which they are kept in a temporary file.
         command: what the manifest says was run.
@@ -91,7 +93,6 @@ def layer_test(
         test, readouts, seeds=seeds, batch_size=batch_size, epochs=epochs, changed=changed
     )
     started, place = time.monotonic(), resolve_device(device)
-    wholes = open_images(train), open_images(val)
     learnt = tuple(dict.fromkeys(name for name in readouts if name != DRIFT))
     frozen = tuple(name for name in learnt if name != FINETUNE)
     if skip_bad_images and FINETUNE in learnt:
@@ -99,19 +100,19 @@ def layer_test(
             "fine-tuning leaves out no damaged images: repair or remove them, or take another "
             "--readout"
         )
-    known, asked = (
-        open_images(images, limit=limit, seed=seed, skip_bad_images=skip_bad_images)
-        for images in wholes
-    )
-    labels, truth = _labels(wholes, (known, asked)) if learnt else ((), ())
+    known, asked = (open_images(images, skip_bad_images=skip_bad_images) for images in (train, val))
+    if learnt:
+        labels_of(known, asked)
+        known, asked = (drawn_by_class(images, limit, seed) for images in (known, asked))
+    elif limit is not None:
+        known, asked = (open_images(images, limit=limit, seed=seed) for images in (known, asked))
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     check_sizes(learnt, known, asked)
     for model in lineup:
         check_model(model, test, layer, pooling, changed)
     judge = Judge(
-        test, known, asked, labels, truth, frozen, seeds, layer, pooling, batch_size, place,
-        budget_bytes,
-    )  # fmt: skip
+        test, known, asked, frozen, seeds, layer, pooling, batch_size, place, budget_bytes
+    )
     tested = [point for model in lineup for point in judge.of(model)]
     if FINETUNE in learnt:
         points = None if changed is None else tuple(changed)
@@ -121,7 +122,7 @@ def layer_test(
     circumstances = {
         "command": command, "seed": seed, "precision": "float32", "device": str(place),
         "batch_size": batch_size, "seconds": round(time.monotonic() - started, 3),
-        "notes": _without_training(labels, truth),
+        "notes": [],
     }  # fmt: skip
     places = {model.name: layout(model.module) for model in lineup}
     manifest = describe_run(lineup, places, asked, [], circumstances)
@@ -131,24 +132,3 @@ def layer_test(
     kept = [number for number in range(len(asked)) if number not in asked.skipped]
     ids = tuple(asked.ids[number] for number in kept)
     return Result({f"layer_{test}": table}, manifest, curve_values(test, tested, ids))
-
-
-def _without_training(labels: Sequence[int], truth: Sequence[int]) -> list[str]:
-    """Say how many validation images can never be named rightly, as a limit took their class."""
-    lost = sum(label not in set(labels) for label in truth)
-    if not lost:
-        return []
-    return [
-        f"{lost} of {len(truth)} validation images are of classes of which the limit left no "
-        "training image: no read-out can name them"
-    ]
-
-
-def _labels(
-    wholes: tuple[ImageSet, ImageSet], drawn: tuple[ImageSet, ImageSet]
-) -> Iterator[tuple[int, ...]]:
-    """Give the class numbers of what was drawn; a class of which nothing was drawn has one too."""
-    *numbers, _ = labels_of(*wholes)
-    for whole, images, found in zip(wholes, drawn, numbers, strict=True):
-        by_id = dict(zip(whole.ids, found.tolist(), strict=True))
-        yield tuple(by_id[name] for name in images.ids)

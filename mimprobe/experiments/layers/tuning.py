@@ -29,7 +29,8 @@ class Tuning:
         train: images to train on.
         val: images to judge on.
         seeds: how often, with other classifiers, orders and augmentations, and other changes.
-        changed: points of the curve, by their numbers of changed blocks; None for all.
+        changed: points of the curve besides the intact network, by their numbers of changed blocks;
+            None for all.
         epochs: passes over `train`.
         settings: fields of `TrainConfig` that shall not be those of the recipe.
     """
@@ -59,4 +60,4 @@ class Tuning:
             yield Tested(model, group[0], accuracy(FINETUNE, correct))
 
     def _takes(self, variant: Variant) -> bool:
-        return variant.on_curve and (self.changed is None or variant.changed in self.changed)
+        return variant.on_curve and (self.changed is None or variant.changed in (0, *self.changed))

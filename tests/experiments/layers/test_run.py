@@ -180,9 +180,16 @@ def test_several_models_batches_and_the_disk_change_nothing(folders, tmp_path):
     assert [model["name"] for model in back.manifest["models"]] == ["vit", "swin"]
 
 
-def test_a_limit_may_leave_classes_out(folders):
-    table = outcome_of("drop", folders, readouts=["knn"], limit=20, seeds=1)["layer_drop"]
-    assert set(table["n"]) == {12}
+def test_a_limit_draws_every_class_where_there_is_a_readout(folders):
+    result = outcome_of("drop", folders, readouts=["linear"], limit=6, seeds=1)
+    assert set(result["layer_drop"]["n"]) == {6}
+    drawn = [name.split("/")[0] for name in result.per_image.images]
+    assert drawn == ["dots", "dots", "lines", "lines", "noise", "noise"]
+    train, images = result.manifest["train_images"], result.manifest["images"]
+    assert [(one["n"], one["limit"], one["seed"]) for one in (train, images)] == [(6, 6, 0)] * 2
+
+
+def test_a_limit_of_drift_alone_is_plain(folders):
     few = outcome_of("drop", (folders[1], folders[1]), readouts=["drift"], limit=5)["layer_drop"]
     assert set(few["n"]) == {5}
 
@@ -195,6 +202,7 @@ REFUSED = [
     ("swap", {"layer": 4}, OptionError, "model 'vit': layer=4 (--layer 5) of a network of 4 block"),
     ("swap", {"limit": 19}, OptionError, "knn asks 20 neighbours, and there are 19 images"),
     ("swap", {"limit": 3}, OptionError, "CKA needs at least 4 images, got 3"),
+    ("swap", {"limit": 2}, OptionError, "limit=2 is fewer images than the 3 classes of "),
     ("swap", {"changed": [2]}, OptionError, "changed=[2] (--changed) chooses what is fine-tuned"),
     (
         "drop", {"changed": [4], "readouts": ["finetune"]}, OptionError,
@@ -266,22 +274,3 @@ def test_damaged_images_are_left_out_of_features_labels_and_chance(folders, tmp_
     assert found.per_image.images == without.per_image.images
     with pytest.raises(OptionError, match="fine-tuning leaves out no damaged images"):
         outcome_of("drop", copies, readouts=["finetune"], skip_bad_images=True)
-
-
-def test_images_whose_class_the_limit_took_are_told(folders, tmp_path):
-    train = tmp_path / "train"
-    for name in ("dots", "lines", "noise"):
-        (train / name).mkdir(parents=True)
-        for number in range(1 if name == "noise" else 8):
-            shutil.copy(folders[0] / name / f"{number}.png", train / name)
-    told = set()
-    for seed in range(6):
-        found = outcome_of(
-            "drop", (train, folders[1]), readouts=["linear"], limit=12, seeds=1, seed=seed
-        )
-        told.update(found.manifest["notes"])
-    assert told == {
-        "4 of 12 validation images are of classes of which the limit left no training image: no "
-        "read-out can name them"
-    }
-    assert outcome_of("drop", folders, readouts=["knn"], seeds=1).manifest["notes"] == []
