@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mimprobe.errors import OptionError
 from mimprobe.figures.change_curves import dearest
 from mimprobe.figures.heads import (
-    INTERVAL,
+    band,
     band_ends,
     label_outer,
     set_layer_axis,
@@ -86,20 +86,20 @@ def _draw_intact(axes: Axes, rows: pd.DataFrame) -> float:
     """Draw the intact network as a line with its band, and give its value; NaN without it."""
     if rows.empty:
         return np.nan
-    level, reach = float(rows["value"].iloc[0]), INTERVAL * float(rows["se"].iloc[0])
+    level, (low, high) = float(rows["value"].iloc[0]), (end[0] for end in band(rows))
     axes.axhline(level, color=FAINT, linewidth=1.0, zorder=1)
-    if np.isfinite(reach):
-        axes.axhspan(level - reach, level + reach, color=FAINT, alpha=0.12, linewidth=0, zorder=0.5)
+    if np.isfinite(high):
+        axes.axhspan(low, high, color=FAINT, alpha=0.12, linewidth=0, zorder=0.5)
     return level
 
 
 def _draw_blocks(axes: Axes, rows: pd.DataFrame, level: float, look: Style) -> None:
     """Draw each block with its interval, hanging from the intact network."""
     at, value = rows["layer"].to_numpy(float) + 1, rows["value"].to_numpy(float)
-    reach = INTERVAL * rows["se"].to_numpy(float)
+    low, high = band(rows)
     axes.vlines(at, value, level, color=look.color, alpha=0.35, linewidth=3.0, zorder=2)
     axes.errorbar(
-        at, value, np.nan_to_num(reach), linestyle="", color=look.color, marker=look.marker,
-        markersize=5, markeredgecolor="white", markeredgewidth=0.5, elinewidth=1.1, capsize=0,
-        zorder=3,
+        at, value, np.nan_to_num([value - low, high - value]), linestyle="", color=look.color,
+        marker=look.marker, markersize=5, markeredgecolor="white", markeredgewidth=0.5,
+        elinewidth=1.1, capsize=0, zorder=3,
     )  # fmt: skip

@@ -17,9 +17,9 @@ from mimprobe.figures.overview import label_ends
 from mimprobe.figures.palette import Style, model_styles
 from mimprobe.figures.panels import FAINT, AxesLike, drawing, given_axes, new_figure
 from mimprobe.figures.selection import metric_rows, models_of
-from mimprobe.tables.layer_tests import block_rows, curve_rows, exchange_rows, over_seeds
+from mimprobe.tables.layer_tests import DRIFT, block_rows, curve_rows, exchange_rows, over_seeds
 
-READOUTS = ("finetune_accuracy", "linear_accuracy", "knn_accuracy", "drift")
+READOUTS = ("finetune_accuracy", "linear_accuracy", "knn_accuracy", DRIFT)
 """Metrics of layer tests, the one that tells most first."""
 
 ACROSS = {
@@ -96,7 +96,7 @@ def change_curves(
         # No further than the points: a label's line over empty axes would look like the curve.
         _set_axes(panel, rows, shares=shares, most=max([1e-9, *np.concatenate([*places.values()])]))
         shown = band_ends(pd.concat(lines.values()))
-        marked = pd.Series([] if chance is None or chosen == "drift" else [chance], dtype=float)
+        marked = pd.Series([] if chance is None or chosen == DRIFT else [chance], dtype=float)
         panel.set_ylim(value_limits(pd.concat([shown, marked])))
         _mark_chance(panel, marked)
         ends = {}

@@ -1,9 +1,11 @@
-"""Heat maps of what is left when two blocks change places.
+"""Heat maps of what is lost, or left, when two blocks change places.
 
 What belongs here: all exchanges of two blocks of a model. What does not: curves (`change_curves`).
 
-All maps have one colour scale, from the smallest to the largest value of all. Layers are counted
-from 1. The diagonal, where a block would change places with itself, is the intact network.
+Accuracies are drawn as what is lost of the intact network's own, so that models which know more and
+less can be compared; drift as it is, as intact networks have one and the same. All maps have one
+colour scale. Layers are counted from 1. The diagonal, where a block would change places with
+itself, is the intact network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,25 +13,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mimprobe.errors import OptionError
+from mimprobe.figures.cells import LOSSES, add_scale, draw_cells, loss_norm
 from mimprobe.figures.change_curves import blocks_of, dearest
-from mimprobe.figures.heads import value_label
+from mimprobe.figures.heads import LABELS, value_label
 from mimprobe.figures.palette import Style, kinds_of, model_styles
-from mimprobe.figures.panels import (
-    AxesLike,
-    drawing,
-    is_outer,
-    layer_ticks,
-    panel_grid,
-    title_panel,
-)
+from mimprobe.figures.panels import AxesLike, drawing, panel_grid, title_panel
 from mimprobe.figures.selection import metric_rows, models_of
 from mimprobe.figures.similarity import COLORMAP, Matrix
-from mimprobe.tables.layer_tests import curve_rows, exchange_rows, intact_rows, over_seeds
+from mimprobe.tables.layer_tests import DRIFT, curve_rows, exchange_rows, intact_rows, over_seeds
 
 
 def exchange_maps(
@@ -37,7 +32,9 @@ def exchange_maps(
     styles: Mapping[str, Style] | None = None, axes: AxesLike | None = None,
     figure: Figure | None = None, depths: Mapping[str, int] | None = None,
 ) -> list[Axes]:  # fmt: skip
-    """Draw what is left after each exchange of two blocks, a panel for each model.
+    """Draw what accuracy is lost, or what CKA is left, after each exchange of two blocks.
+
+    There is a panel for each model.
 
     Cells of blocks that cannot change places, as of different stages, are grey.
 
@@ -56,8 +53,8 @@ def exchange_maps(
 
     Raises:
         UnknownNameError: the table has no such model or metric.
-        OptionError: the table has no exchanges of two blocks, or the axes are not as many as the
-            models.
+        OptionError: the table has no exchanges of two blocks, or no intact network whose accuracy
+            could be lost, or the axes are not as many as the models.
     """
     chosen = metric or dearest(table)
     rows = over_seeds(metric_rows(table, chosen, models, of="other_layer"))
@@ -65,21 +62,19 @@ def exchange_maps(
         raise OptionError(f"the table has no {chosen} of two blocks that changed places")
     looks = model_styles(table) if styles is None else styles
     names, kinds = models_of(rows, models), kinds_of(rows)
+    maps = [_matrix(rows, name, blocks_of(rows, name, depths)) for name in names]
+    norm, colors, label = _norm(maps), COLORMAP, value_label(rows, chosen)
+    if chosen != DRIFT:
+        if any(np.isnan(np.diag(values)).all() for values in maps):
+            raise OptionError(f"the table has no {chosen} of the intact network to lose")
+        maps = [np.diag(values)[:, None] - values for values in maps]
+        norm, colors, label = loss_norm(maps), LOSSES, f"loss of {LABELS[chosen]}"
     with drawing():
         panels = panel_grid(len(names), square=True, axes=axes, figure=figure)
-        maps = [_matrix(rows, name, blocks_of(rows, name, depths)) for name in names]
-        norm = _norm(maps)
         for panel, name, values in zip(panels, names, maps, strict=True):
-            _draw_map(panel, values, norm)
+            draw_cells(panel, values, norm, colors, "layer", "layer")
             title_panel(panel, name, kinds[name], looks[name])
-            first_column, lowest = is_outer(panel)
-            panel.set_xlabel("layer" if lowest else "")
-            panel.set_ylabel("layer" if first_column else "")
-        bar = panels[0].figure.colorbar(
-            ScalarMappable(norm, COLORMAP), ax=panels, label=value_label(rows, chosen),
-            fraction=0.05, pad=0.02, aspect=20, shrink=0.7,
-        )  # fmt: skip
-        bar.outline.set_visible(False)
+        add_scale(panels, norm, colors, label)
     return panels
 
 
@@ -99,15 +94,3 @@ def _norm(maps: Sequence[Matrix]) -> Normalize:
     seen = np.concatenate([values[np.isfinite(values)] for values in maps])
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
     return Normalize(low, high if high > low else low + 1)
-
-
-def _draw_map(axes: Axes, values: Matrix, norm: Normalize) -> None:
-    axes.imshow(
-        values, origin="lower", cmap=COLORMAP, norm=norm, aspect="auto", interpolation="nearest"
-    )
-    axes.set_box_aspect(1)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    ticks = layer_ticks(len(values), most=4)
-    for axis in (axes.yaxis, axes.xaxis):
-        axis.set_ticks([tick - 1 for tick in ticks], [str(tick) for tick in ticks])

@@ -9,30 +9,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mimprobe.errors import OptionError
+from mimprobe.figures.cells import LOSSES, add_scale, draw_cells, loss_norm
 from mimprobe.figures.change_curves import dearest
 from mimprobe.figures.heads import LABELS
 from mimprobe.figures.palette import Style, kinds_of, model_styles
-from mimprobe.figures.panels import (
-    AxesLike,
-    drawing,
-    is_outer,
-    layer_ticks,
-    panel_grid,
-    title_panel,
-)
+from mimprobe.figures.panels import AxesLike, drawing, panel_grid, title_panel
 from mimprobe.figures.selection import depth_of, metric_rows, models_of
 from mimprobe.figures.similarity import Matrix
 from mimprobe.tables.layer_tests import curve_rows, intact_rows, over_seeds, single_head_rows
-
-COLORMAP = colormaps["PuOr_r"].with_extremes(bad="#E4E4E4")
-"""White where a head is worth nothing, orange where it is missed; safe for colour-blind eyes."""
 
 
 def layer_heads(
@@ -77,19 +65,11 @@ def head_maps(
     with drawing():
         panels = panel_grid(len(names), square=True, axes=axes, figure=figure)
         maps = [_losses(heads, whole, name) for name in names]
-        reach = max([float(np.nanmax(np.abs(values), initial=0)) for values in maps]) or 1.0
-        norm = Normalize(-reach, reach)
+        norm = loss_norm(maps)
         for panel, name, values in zip(panels, names, maps, strict=True):
-            _draw_map(panel, values, norm)
+            draw_cells(panel, values, norm, LOSSES, "head", "layer")
             title_panel(panel, name, kinds[name], looks[name])
-            first_column, lowest = is_outer(panel)
-            panel.set_xlabel("head" if lowest else "")
-            panel.set_ylabel("layer" if first_column else "")
-        bar = panels[0].figure.colorbar(
-            ScalarMappable(norm, COLORMAP), ax=panels, label=f"loss of {LABELS[chosen]}",
-            fraction=0.05, pad=0.02, aspect=20, shrink=0.7,
-        )  # fmt: skip
-        bar.outline.set_visible(False)
+        add_scale(panels, norm, LOSSES, f"loss of {LABELS[chosen]}")
     return panels
 
 
@@ -101,15 +81,3 @@ def _losses(heads: pd.DataFrame, whole: pd.DataFrame, model: str) -> Matrix:
     at = own["layer"].to_numpy(int), own["head"].to_numpy(int)
     values[at] = intact - own["value"].to_numpy(float)
     return values
-
-
-def _draw_map(axes: Axes, values: Matrix, norm: Normalize) -> None:
-    axes.imshow(
-        values, origin="lower", cmap=COLORMAP, norm=norm, aspect="auto", interpolation="nearest"
-    )
-    axes.set_box_aspect(1)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    for axis, count in zip((axes.yaxis, axes.xaxis), values.shape, strict=True):
-        ticks = layer_ticks(count, most=4)
-        axis.set_ticks([tick - 1 for tick in ticks], [str(tick) for tick in ticks])

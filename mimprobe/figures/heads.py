@@ -67,6 +67,12 @@ LABELS = {
 }
 """What axes call the metrics."""
 
+LARGEST = 1.0
+"""Of accuracies and of CKA, beyond which no band is drawn."""
+
+BOUNDED = frozenset({"cka", "cka_to_final", "drift"})
+"""Metrics besides accuracies that cannot be larger."""
+
 
 def attention_distance(
     table: pd.DataFrame, *, models: Sequence[str] | None = None,
@@ -177,18 +183,28 @@ def draw_heads(axes: Axes, rows: pd.DataFrame, look: Style) -> None:
 
 def draw_means(axes: Axes, places: np.ndarray, means: pd.DataFrame, look: Style) -> None:
     """Draw layer means as a line with the band of value +- 1.96 standard errors."""
-    value, reach = means["value"].to_numpy(float), INTERVAL * means["se"].to_numpy(float)
-    axes.fill_between(
-        places, value - reach, value + reach, color=look.color, alpha=0.25, linewidth=0, zorder=1
-    )
+    value, (low, high) = means["value"].to_numpy(float), band(means)
+    axes.fill_between(places, low, high, color=look.color, alpha=0.25, linewidth=0, zorder=1)
     axes.plot(places, value, color=look.color, linestyle=look.linestyle, linewidth=1.8, zorder=3)
+
+
+def band(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Give both ends of the 95 % intervals, NaN where there are none.
+
+    They end where the metric does: an accuracy or CKA of 0.99 +- 0.02 is not drawn beyond 1.
+    """
+    value, reach = rows["value"].to_numpy(float), INTERVAL * rows["se"].to_numpy(float)
+    metrics = rows["metric"].astype(str)
+    bounded = metrics.isin(BOUNDED) | metrics.str.endswith("_accuracy")
+    most = np.where(bounded, np.maximum(LARGEST, value), np.inf)
+    return value - reach, np.minimum(value + reach, most)
 
 
 def band_ends(rows: pd.DataFrame) -> "pd.Series[float]":
     """List both ends of the 95 % intervals; the values themselves where there are none."""
     value = rows["value"].astype(float)
-    reach = INTERVAL * rows["se"].astype(float).fillna(0)
-    return pd.concat([value - reach, value + reach])
+    low, high = (pd.Series(end, rows.index).fillna(value) for end in band(rows))
+    return pd.concat([low, high])
 
 
 def value_limits(values: "pd.Series[float]") -> tuple[float, float]:

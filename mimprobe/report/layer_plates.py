@@ -22,7 +22,13 @@ from mimprobe.figures import (
     head_maps,
 )
 from mimprobe.report.plate import Plate
-from mimprobe.tables.layer_tests import block_rows, curve_rows, exchange_rows, single_head_rows
+from mimprobe.tables.layer_tests import (
+    DRIFT,
+    block_rows,
+    curve_rows,
+    exchange_rows,
+    single_head_rows,
+)
 
 Looks = Mapping[str, Style]
 Depths = Mapping[str, int]
@@ -67,8 +73,9 @@ def layer_test_plates(
         if len(exchange_rows(rows)):
             yield Plate(
                 f"{name}_{metric}_pairs",
-                f"{label} after one exchange of two blocks, a panel for each model; on the "
-                "diagonal the intact network, grey what cannot be exchanged.",
+                f"{label if metric == DRIFT else f'Loss of {what}'} after one exchange of two "
+                "blocks, a panel for each model; on the diagonal the intact network, grey what "
+                "cannot be exchanged.",
                 partial(_exchanges, table, metric, styles, depths),
             )
         if len(block_rows(rows)):

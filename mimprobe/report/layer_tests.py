@@ -14,7 +14,7 @@ from mimprobe.claims.losses import READOUTS
 from mimprobe.figures import LABELS
 from mimprobe.report.wording import counted, listed
 from mimprobe.tables import Result
-from mimprobe.tables.layer_tests import exchange_rows
+from mimprobe.tables.layer_tests import DRIFT, exchange_rows
 
 TESTED = {
     "layer_swap": "layers exchanged",
@@ -63,7 +63,7 @@ def layer_facts(table: pd.DataFrame, described: Mapping[str, Any]) -> list[tuple
 
 
 def _readout(metric: str, described: Mapping[str, Any]) -> str:
-    if metric == "drift":
+    if metric == DRIFT:
         return "CKA to the intact network's features"
     told = f"accuracy {READOUTS.get(metric, metric)}"
     return (

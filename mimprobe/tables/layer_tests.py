@@ -1,10 +1,13 @@
-"""The four kinds of rows in the tables of layer tests.
+"""The metric of drift, and the four kinds of rows in the tables of layer tests.
 
 What belongs here: telling curves, exchanges, single blocks and single heads apart. What does not:
 losses (`claims`) and drawing.
 """
 
 import pandas as pd
+
+DRIFT = "drift"
+"""CKA to the intact network: 1 where nothing changed up to rotation and scale."""
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,10 +17,9 @@ def cells(panel):
     return np.ma.filled(panel.images[0].get_array().astype(float), np.nan)
 
 
-@pytest.mark.parametrize("metric", ["drift", "knn_accuracy"])
-def test_each_cell_is_one_exchange(figure, metric):
-    panels = exchange_maps(SWAP, metric=metric, figure=figure)
-    rows = SWAP[SWAP["metric"] == metric]
+def test_each_cell_is_the_drift_of_one_exchange(figure):
+    panels = exchange_maps(SWAP, metric="drift", figure=figure)
+    rows = SWAP[SWAP["metric"] == "drift"]
     for panel, spec in zip(panels, THREE, strict=True):
         own, values = rows[rows["model"] == spec.name], cells(panel)
         one = own[(own["layer"] == 3) & (own["other_layer"] == 7)]["value"].item()
@@ -30,6 +29,27 @@ def test_each_cell_is_one_exchange(figure, metric):
         assert values.shape == (12, 12)
     assert len({panel.images[0].norm.vmin for panel in panels}) == 1
     assert panels[0].images[0].norm.vmax == pytest.approx(np.nanmax([cells(p) for p in panels]))
+
+
+def test_each_cell_is_the_accuracy_that_one_exchange_loses(figure):
+    panels = exchange_maps(SWAP, metric="knn_accuracy", figure=figure)
+    rows = SWAP[SWAP["metric"] == "knn_accuracy"]
+    for panel, spec in zip(panels, THREE, strict=True):
+        own, values = rows[rows["model"] == spec.name], cells(panel)
+        intact = own[(own["changed"] == 0) & own["seed"].isna()]["value"].item()
+        one = own[(own["layer"] == 3) & (own["other_layer"] == 7)]["value"].item()
+        assert values[3, 7] == intact - one
+        np.testing.assert_array_equal(np.diag(values), 0)
+    norms = {(panel.images[0].norm.vmin, panel.images[0].norm.vmax) for panel in panels}
+    largest = np.nanmax(np.abs([cells(panel) for panel in panels]))
+    assert norms == {(-largest, largest)}
+
+
+def test_nothing_is_lost_of_a_network_that_was_not_measured(figure):
+    changed = SWAP[SWAP["changed"] > 0]
+    with pytest.raises(OptionError, match="no knn_accuracy of the intact network to lose"):
+        exchange_maps(changed, metric="knn_accuracy", figure=figure)
+    assert exchange_maps(changed, metric="drift", figure=figure)
 
 
 def test_layers_count_from_1(figure):
@@ -58,6 +78,8 @@ def test_a_table_without_exchanges_is_told(figure):
 
 def test_equal_values_and_no_values_are_drawn(figure):
     even = SWAP.assign(value=0.5)
-    assert exchange_maps(even, figure=figure)[0].images[0].norm.vmin == 0.5
+    assert exchange_maps(even, figure=figure)[0].images[0].norm.vmax == 1
     figure.clear()
-    exchange_maps(SWAP.assign(value=np.nan), figure=figure)
+    assert exchange_maps(even, metric="drift", figure=figure)[0].images[0].norm.vmin == 0.5
+    figure.clear()
+    exchange_maps(SWAP.assign(value=np.nan), metric="drift", figure=figure)

@@ -14,7 +14,7 @@ from synthetic import MIXED, THREE, Spec, make_result
 from mimprobe import figures
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.figures import KIND_STYLES, head_panels, model_styles
-from mimprobe.figures.heads import INTERVAL, value_limits
+from mimprobe.figures.heads import INTERVAL, band, band_ends, value_limits
 
 RESULT = make_result(THREE, images=6)
 NAMES = [spec.name for spec in THREE]
@@ -213,3 +213,17 @@ def test_tables_that_do_not_fit_are_said():
 )  # fmt: skip
 def test_limits_begin_at_zero_unless_all_values_lie_far_from_it(values, low, high):
     assert value_limits(pd.Series(values)) == pytest.approx((low, high))
+
+
+def test_bands_end_where_a_metric_does():
+    rows = pd.DataFrame(
+        [("drift", 0.99, 0.02), ("knn_accuracy", 0.99, 0.02), ("cka", 0.5, 0.1),
+         ("attention_distance", 0.99, 0.02), ("drift", 1.0, np.nan)],
+        columns=["metric", "value", "se"],
+    )  # fmt: skip
+    low, high = band(rows)
+    np.testing.assert_allclose(low[:4], rows["value"][:4] - 1.96 * rows["se"][:4])
+    np.testing.assert_allclose(high[:4], [1, 1, 0.696, 1.0292])
+    assert np.isnan([low[4], high[4]]).all()
+    assert band_ends(rows).max() == pytest.approx(1.0292)
+    assert band_ends(rows).iloc[[4, 9]].tolist() == [1, 1]  # a value without an error

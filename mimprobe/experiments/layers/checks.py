@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.experiments.layers.chain import check_reading
-from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.experiments.layers.variants import TESTS, curve_counts
 from mimprobe.measures.similarity import require_images
 from mimprobe.readout import READOUTS, require_enough
+from mimprobe.tables.layer_tests import DRIFT
 from mimprobe.zoo.loaded import LoadedModel
 
 FINETUNE = "finetune"

@@ -8,9 +8,9 @@ from typing import Any
 
 from mimprobe.experiments.layers.checks import FINETUNE
 from mimprobe.experiments.layers.judge import Judge
-from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.readout.labels import guessed_correct
 from mimprobe.readout.neighbours import NEIGHBOURS, TEMPERATURE
+from mimprobe.tables.layer_tests import DRIFT
 
 CHANGES = {
     "swap": "two blocks exchange their places; on the curve, `changed` blocks drawn at random do",

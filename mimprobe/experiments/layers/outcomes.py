@@ -22,9 +22,7 @@ from mimprobe.experiments.layers.variants import Variant
 from mimprobe.experiments.seeds import mean_accuracy, seed_variance
 from mimprobe.stream import CkaFeatures
 from mimprobe.stream.grams import jackknife_error
-
-DRIFT = "drift"
-"""CKA to the intact network: 1 where nothing changed up to rotation and scale."""
+from mimprobe.tables.layer_tests import DRIFT
 
 COLLAPSED = "the network gives all images the same features"
 """Why there is no drift where its value is empty."""

@@ -16,7 +16,6 @@ from mimprobe.errors import OptionError
 from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model, check_sizes
 from mimprobe.experiments.layers.definition import describe
 from mimprobe.experiments.layers.judge import Judge
-from mimprobe.experiments.layers.outcomes import DRIFT
 from mimprobe.experiments.layers.rows import curve_values, outcome_table
 from mimprobe.experiments.layers.tuning import Tuning
 from mimprobe.loop.manifest import describe_run
@@ -25,6 +24,7 @@ from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import layout
 from mimprobe.readout.labels import drawn_by_class, labels_of
 from mimprobe.tables import Result
+from mimprobe.tables.layer_tests import DRIFT
 from mimprobe.zoo.lineup import line_up
 
 
