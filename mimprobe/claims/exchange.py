@@ -10,8 +10,9 @@ model that knows no more than chance has nothing to lose, and leaves the claim u
 from collections.abc import Iterator
 
 from mimprobe.claims.evidence import Evidence
-from mimprobe.claims.losses import READOUTS, dearest_readout, mean_loss
+from mimprobe.claims.losses import READOUTS, dearest_readout, mean_loss, points_of
 from mimprobe.claims.verdicts import Claim, Question, Verdict
+from mimprobe.tables.layer_tests import curve_rows
 
 CLAIM = Claim(
     "exchange", "Exchanging layers hurts supervised models more", "layer_swap", attention=False
@@ -31,6 +32,8 @@ FEWEST = 2
 """Blocks that an exchange needs."""
 
 ONE_SEED = ". Blocks were drawn once, so this is about these exchanges only"
+
+SOME_POINTS = ". Of the curves, only the points {points} have this read-out"
 
 
 def judge(evidence: Evidence) -> Iterator[Verdict]:
@@ -55,5 +58,21 @@ def _judge(evidence: Evidence, mim: str, supervised: str) -> Verdict:
             asked = LOSES_MORE.of(READOUTS[metric])
             return CLAIM.judged(pair, CLAIM.part(pair, asked, f"{model} {why}"))
     once = min(len(one.seeds), len(other.seeds)) < 2
-    asked = LOSES_MORE.of(READOUTS[metric], ONE_SEED if once else "")
+    told = _points_told(evidence, metric, pair) + (ONE_SEED if once else "")
+    asked = LOSES_MORE.of(READOUTS[metric], told)
     return CLAIM.judged(pair, CLAIM.part(pair, asked, other.less(one)[0]))
+
+
+def _points_told(evidence: Evidence, metric: str, models: tuple[str, str]) -> str:
+    """Say which points of the curves there are, where the table has others without this read-out.
+
+    Fine-tuning is dear, and seldom of a whole curve.
+    """
+    table = evidence.layer_tests[CLAIM.table]
+    told = set()
+    for model in models:
+        curve = curve_rows(table[table["model"] == model])["changed"]
+        points = points_of(evidence.values, "swap", model, metric)
+        if {int(changed) for changed in curve} - {0, *points}:
+            told.update(points)
+    return SOME_POINTS.format(points=", ".join(map(str, sorted(told)))) if told else ""

@@ -135,8 +135,8 @@ READINGS = {
         "The curves show what is left when so many blocks, drawn at random, change places: a curve "
         "that stays high is a network whose layers stand in for each other.",
         "Each cell of the maps is one exchange of two blocks, and the diagonal is the intact "
-        "network: a broad bright diagonal tells of neighbours that do much the same, a dark row or "
-        "column of a block that is needed in its own place.",
+        "network: a broad band of the diagonal's colour tells of neighbours that do much the same, "
+        "a row or column that stands out of a block that is needed in its own place.",
     ),
     "layer_drop": (
         "The curves show what is left without the last blocks: as long as a curve is level, what "

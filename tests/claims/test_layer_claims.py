@@ -73,6 +73,16 @@ def test_exchange(supervised, expected):
     assert (found.n, found.unit) == (400, "1")
     assert "of k-nearest neighbours" in found.sentence
     assert "these exchanges" not in found.sentence
+    assert "Of the curves" not in found.sentence
+
+
+def test_an_exchange_claim_of_a_few_points_says_which():
+    result = exchanges(np.random.default_rng(0), (0.2, 0.2), (0.4, 0.4), images=40)
+    more = result["layer_swap"].assign(metric="drift")
+    further = more[more["changed"] == 3].assign(changed=4)
+    table = pd.concat([result["layer_swap"], more, further], ignore_index=True)
+    found = only(replace(result, tables={"layer_swap": table}), "exchange")
+    assert found.sentence.endswith("Of the curves, only the points 2, 3 have this read-out")
 
 
 @pytest.mark.parametrize(("losses", "expected"), [(-0.1, HOLDS), (0.2, FAILS), (0.01, UNDECIDED)])
