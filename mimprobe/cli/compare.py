@@ -14,6 +14,7 @@ from mimprobe.cli.options import (
     probing,
     read_models,
 )
+from mimprobe.cli.resuming import resumable
 
 if TYPE_CHECKING:
     from mimprobe.tables import Result
@@ -74,21 +75,16 @@ def _measure_and_write(options: ProbeOptions, what: str, write: Write) -> None:
     from mimprobe.loop import processes
     from mimprobe.tables import holds_progress, remove_progress
 
-    try:
-        with processes() as group:
-            device = str(group.device(options.device))
-            result = _measure(replace(options, device=device))
-            if group.first:
-                # Progress is in a folder that this very run was allowed to write to.
-                allowed = options.overwrite or holds_progress(options.output)
-                path = write(result, options.output, overwrite=allowed)
-                click.echo(f"{what}: {path.resolve()}")
-            group.meet()
-            remove_progress(options.output)
-    except KeyboardInterrupt as error:
-        if holds_progress(options.output):
-            raise KeyboardInterrupt("the same command with --resume goes on from here") from error
-        raise
+    with resumable(options.output), processes() as group:
+        device = str(group.device(options.device))
+        result = _measure(replace(options, device=device))
+        if group.first:
+            # Progress is in a folder that this very run was allowed to write to.
+            allowed = options.overwrite or holds_progress(options.output)
+            path = write(result, options.output, overwrite=allowed)
+            click.echo(f"{what}: {path.resolve()}")
+        group.meet()
+        remove_progress(options.output)
 
 
 def _measure(options: ProbeOptions) -> "Result":

@@ -22,6 +22,7 @@ from mimprobe.cli.options import (
     read_numbers,
     read_pairs,
 )
+from mimprobe.cli.resuming import resumable, resume_option, write_finished
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class LayerOptions:
     arch: str | None
     arch_args: str | None
     input_size: int | None
+    resume: bool
     overwrite: bool
 
 
@@ -120,6 +122,7 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
         ),
         arch_options,
         cards_option,
+        resume_option,
         overwrite_option(),
     ]  # fmt: skip
     for option in reversed(options):
@@ -186,10 +189,9 @@ def _test(name: str, options: LayerOptions) -> None:
     from mimprobe.experiments.layers.checks import check_choices
     from mimprobe.experiments.layers.run import layer_test
     from mimprobe.readout.labels import labels_of
-    from mimprobe.report import write_report
     from mimprobe.tables import check_output
 
-    check_output(options.output, overwrite=options.overwrite)
+    check_output(options.output, overwrite=options.overwrite, resume=options.resume)
     readouts = read_names(options.readout)
     changed = None if options.changed is None else read_numbers(options.changed, "--changed")
     check_choices(
@@ -210,25 +212,28 @@ def _test(name: str, options: LayerOptions) -> None:
         )
         for text in options.models
     ]
-    result = layer_test(
-        loaded,
-        name,
-        train,
-        val,
-        readouts=readouts,
-        seeds=options.seeds,
-        changed=changed,
-        epochs=options.epochs,
-        layer=None if options.layer is None else options.layer - 1,
-        pooling=options.pooling,
-        kinds=read_pairs(options.kinds, "kind"),
-        batch_size=options.batch_size,
-        device=options.device,
-        seed=options.seed,
-        limit=options.limit,
-        skip_bad_images=options.skip_bad_images,
-        budget_bytes=options.budget << 20,
-        command=command_line(),
-    )
-    path = write_report(result, options.output, overwrite=options.overwrite)
+    with resumable(options.output):
+        result = layer_test(
+            loaded,
+            name,
+            train,
+            val,
+            readouts=readouts,
+            seeds=options.seeds,
+            changed=changed,
+            epochs=options.epochs,
+            layer=None if options.layer is None else options.layer - 1,
+            pooling=options.pooling,
+            kinds=read_pairs(options.kinds, "kind"),
+            batch_size=options.batch_size,
+            device=options.device,
+            seed=options.seed,
+            limit=options.limit,
+            skip_bad_images=options.skip_bad_images,
+            budget_bytes=options.budget << 20,
+            progress_in=options.output,
+            resume=options.resume,
+            command=command_line(),
+        )
+        path = write_finished(result, options.output, overwrite=options.overwrite)
     click.echo(f"report: {path.resolve()}")

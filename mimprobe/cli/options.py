@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mimprobe.cli.resuming import resume_option
+
 if TYPE_CHECKING:
     from mimprobe.zoo.loaded import LoadedModel
 
@@ -86,10 +88,7 @@ def probing(command: Callable[[ProbeOptions], None]) -> Callable[..., None]:
             "--workers", type=click.IntRange(min=0),
             help="Decoding processes; default: up to 4, none for few images.",
         ),
-        click.option(
-            "--resume", is_flag=True,
-            help="Go on where an equal command was interrupted (it saves its progress in OUTPUT).",
-        ),
+        resume_option,
         click.option(
             "--save-every", default=60.0, show_default=True, type=click.FloatRange(min=0),
             metavar="SECONDS", help="Time between two times of saving the progress.",

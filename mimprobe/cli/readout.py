@@ -20,6 +20,7 @@ from mimprobe.cli.options import (
     read_pairs,
 )
 from mimprobe.cli.printing import print_table, text_table
+from mimprobe.cli.resuming import resumable, resume_option, write_finished
 
 if TYPE_CHECKING:
     from mimprobe.tables import Result
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 @click.option("--skip-bad-images", is_flag=True, help="Skip and record unreadable images.")
 @arch_options
 @cards_option
+@resume_option
 @overwrite_option()
 def readout(
     models: tuple[str, ...],
@@ -85,6 +87,7 @@ def readout(
     arch: str | None,
     arch_args: str | None,
     input_size: int | None,
+    resume: bool,
     overwrite: bool,
 ) -> None:
     """Read classes out of every layer of frozen models and write a report.
@@ -96,10 +99,9 @@ def readout(
     from mimprobe.experiments.model_readouts import require_readouts
     from mimprobe.experiments.readouts import layer_readouts
     from mimprobe.readout.labels import labels_of
-    from mimprobe.report import write_report
     from mimprobe.tables import check_output
 
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, resume=resume)
     chosen = read_names(readouts)
     at = None if layers is None else [layer - 1 for layer in read_numbers(layers, "--layers")]
     require_readouts(chosen)
@@ -116,22 +118,25 @@ def readout(
         )
         for text in models
     ]
-    result = layer_readouts(
-        loaded,
-        *sets,
-        readouts=chosen,
-        poolings=None if poolings is None else read_names(poolings),
-        layers=at,
-        seeds=seeds,
-        seed=seed,
-        kinds=read_pairs(kinds, "kind"),
-        limit=limit,
-        batch_size=batch_size,
-        device=device,
-        budget_bytes=budget << 20,
-        command=command_line(),
-    )
-    path = write_report(result, output, overwrite=overwrite)
+    with resumable(output):
+        result = layer_readouts(
+            loaded,
+            *sets,
+            readouts=chosen,
+            poolings=None if poolings is None else read_names(poolings),
+            layers=at,
+            seeds=seeds,
+            seed=seed,
+            kinds=read_pairs(kinds, "kind"),
+            limit=limit,
+            batch_size=batch_size,
+            device=device,
+            budget_bytes=budget << 20,
+            progress_in=output,
+            resume=resume,
+            command=command_line(),
+        )
+        path = write_finished(result, output, overwrite=overwrite)
     _print_best(result)
     click.echo(f"report: {path.resolve()}")
 

@@ -7,7 +7,8 @@ Features are taken in one pass over each set, for all layers and poolings. An at
 one more pass for each layer, as the tokens of all layers would seldom fit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -65,15 +66,15 @@ class ModelReadouts:
         self.model, self.train, self.val, self.seeds = model, train, val, seeds
         self.batch_size, self.device, self.budget_bytes = batch_size, device, budget_bytes
 
-    def outcomes(
+    def steps(
         self, sites: Sequence[str], poolings: Sequence[str], readouts: Sequence[str]
-    ) -> Iterator[Outcome]:
-        """Read every site out in every way."""
+    ) -> Iterator[tuple[str, Callable[[], Iterator[Outcome]]]]:
+        """Give what reads every site out in every way, by name, one for each pass over the sets."""
         frozen = [name for name in readouts if name in READOUTS]
         if frozen:
-            yield from self._frozen(sites, poolings, frozen)
-        if ATTENTIVE in readouts:
-            yield from self._attentive(sites, chance=not frozen)
+            yield "frozen", partial(self._frozen, sites, poolings, frozen)
+        for site in sites if ATTENTIVE in readouts else ():
+            yield f"{ATTENTIVE}-{site}", partial(self._attentive, site, chance=not frozen)
 
     def _frozen(
         self, sites: Sequence[str], poolings: Sequence[str], readouts: Sequence[str]
@@ -96,24 +97,23 @@ class ModelReadouts:
                 guessed = guessed_correct(labels, truth)[None]
                 yield Outcome(self.model.name, site, pooling, "chance", guessed, "")
 
-    def _attentive(self, sites: Sequence[str], *, chance: bool) -> Iterator[Outcome]:
-        """Read each site's tokens out, one site at a time."""
-        for site in sites:
-            tokens, query_tokens = (
-                layer_tokens(
-                    self.model, images, site, batch_size=self.batch_size, device=self.device,
-                    budget_bytes=self.budget_bytes,
-                )
-                for images in (self.train, self.val)
-            )  # fmt: skip
-            labels, truth, _ = labels_of(self.train, self.val)
-            probes = [attentive_probe(tokens, labels, seed=seed) for seed in self.seeds]
-            correct = torch.stack([one.probe.classes(query_tokens) == truth for one in probes])
-            note = _listed("steps", [one.steps for one in probes])
-            yield Outcome(self.model.name, site, "tokens", ATTENTIVE, correct, note)
-            if chance:
-                guessed = guessed_correct(labels, truth)[None]
-                yield Outcome(self.model.name, site, "tokens", "chance", guessed, "")
+    def _attentive(self, site: str, *, chance: bool) -> Iterator[Outcome]:
+        """Read one site's tokens out."""
+        tokens, query_tokens = (
+            layer_tokens(
+                self.model, images, site, batch_size=self.batch_size, device=self.device,
+                budget_bytes=self.budget_bytes,
+            )
+            for images in (self.train, self.val)
+        )  # fmt: skip
+        labels, truth, _ = labels_of(self.train, self.val)
+        probes = [attentive_probe(tokens, labels, seed=seed) for seed in self.seeds]
+        correct = torch.stack([one.probe.classes(query_tokens) == truth for one in probes])
+        note = _listed("steps", [one.steps for one in probes])
+        yield Outcome(self.model.name, site, "tokens", ATTENTIVE, correct, note)
+        if chance:
+            guessed = guessed_correct(labels, truth)[None]
+            yield Outcome(self.model.name, site, "tokens", "chance", guessed, "")
 
 
 def _read(

@@ -6,8 +6,9 @@ What belongs here: the order of the measurement. What does not: reading one mode
 Each model prepares the images as its own weights expect.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from mimprobe.data.images import ImageSet, open_images
 from mimprobe.errors import OptionError
 from mimprobe.experiments.model_readouts import ModelReadouts, Outcome, require_readouts
 from mimprobe.experiments.readout_rows import describe, per_image, table_of
+from mimprobe.experiments.saved_steps import Saved, SavedSteps
 from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
@@ -47,6 +49,8 @@ def layer_readouts(
     budget_bytes: int = BUDGET_BYTES,
     limit: int | None = None,
     skip_bad_images: bool = False,
+    progress_in: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     command: str = "mimprobe.layer_readouts(...)",
 ) -> Result:
     """Measure how well classes are read out of each layer's frozen features.
@@ -69,6 +73,10 @@ def layer_readouts(
         limit: take at most so many images of each set, of every class as large a share as of the
             others.
         skip_bad_images: skip and record unreadable images instead of stopping.
+        progress_in: folder in which each model's frozen read-outs, and each layer's attentive
+            probe, are saved when they are done; `tables.remove_progress` removes them when the
+            result is safe.
+        resume: go on with what is there; the same numbers as without the interruption.
         command: what the manifest says was run.
 
     Returns:
@@ -80,12 +88,13 @@ def layer_readouts(
         OptionError: a layer that a model does not have, `cls` without a class token, too few
             training images for a read-out, or a limit below the number of classes.
         ImageError: labels are missing, or the classes of the two sets differ.
+        OutputError: the progress is damaged, or of another run.
     """
     require_readouts(readouts)
     for what, count in (("seeds", seeds), ("batch_size", batch_size)):
         if count < 1:
             raise OptionError(f"{what} must be at least 1, not {count}")
-    started, place = time.monotonic(), resolve_device(device)
+    place = resolve_device(device)
     sets = [open_images(images, skip_bad_images=skip_bad_images) for images in (train, val)]
     labels_of(*sets)
     sets = [drawn_by_class(images, limit, seed) for images in sets]
@@ -100,23 +109,36 @@ def layer_readouts(
         for model in lineup
     }
     outcomes: list[Outcome] = []
-    for model in lineup:
+    numbers_of = {
+        "read-outs": ", ".join(readouts), "layers": layers and list(layers), "seed": seed,
+        "poolings": poolings and list(poolings), "seeds": seeds, "batch size": batch_size,
+        "device": place.type,
+    }  # fmt: skip
+    images_of = {"training images": sets[0], "validation images": sets[1]}
+    steps = SavedSteps(progress_in, lineup, images_of, numbers_of, resume=resume)
+    for number, model in enumerate(lineup):
         run = ModelReadouts(
             model, *sets, seeds=range(seed, seed + seeds), batch_size=batch_size, device=place,
             budget_bytes=budget_bytes,
         )  # fmt: skip
-        outcomes += run.outcomes(*chosen[model.name], readouts)
+        for name, read in run.steps(*chosen[model.name], readouts):
+            found = steps.step(f"{number}-{name}", partial(_read, read))
+            outcomes += (Outcome(*one) for one in found)
     labels, _, classes = labels_of(*sets)
     circumstances = {
         "command": command, "seed": seed, "seeds": seeds, "precision": "float32",
         "device": str(place), "batch_size": batch_size,
-        "seconds": round(time.monotonic() - started, 3), "notes": [],
+        "seconds": round(steps.seconds, 3), "notes": steps.notes,
     }  # fmt: skip
     manifest = describe_run(lineup, places, sets[1], [], circumstances)
     manifest["train_images"] = sets[0].describe()
     manifest["analyzers"] = {"readout": describe(readouts, seeds, len(labels), classes)}
     table = table_of(outcomes, places, {model.name: model.kind for model in lineup})
     return Result({"readout": table}, manifest, per_image(outcomes, places, _ids(sets[1])))
+
+
+def _read(read: Callable[[], Iterator[Outcome]]) -> Saved:
+    return [tuple(outcome) for outcome in read()]
 
 
 def _sites(model: LoadedModel, places: Layout, layers: Sequence[int] | None) -> list[str]:

@@ -16,7 +16,8 @@ from mimprobe.errors import ImageError, OptionError
 from mimprobe.loop.batches import batch_numbers
 from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.processes import Processes, processes
-from mimprobe.loop.progress_file import ProgressFile, same_run
+from mimprobe.loop.progress_file import ProgressFile
+from mimprobe.loop.saved_file import same_run
 from mimprobe.loop.showing import Showing
 from mimprobe.loop.tally import Tally
 from mimprobe.loop.workers import batch_bytes, worker_count

@@ -1,10 +1,12 @@
 """The table of read-outs on pictures that a colour tells apart, and its errors by definition."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from mimprobe.errors import ImageError, OptionError, UnknownNameError
+from mimprobe.errors import ImageError, OptionError, OutputError, UnknownNameError
+from mimprobe.experiments import model_readouts
 from mimprobe.experiments.readouts import layer_readouts
 from mimprobe.tables import READOUT_COLUMNS, read_result
 
@@ -128,3 +130,41 @@ def test_what_cannot_be_read_out_is_told(folders, tmp_path):
         layer_readouts({"m": MODEL}, train, tmp_path, device="cpu")
     with pytest.raises(OptionError, match="knn asks 20 neighbours, and there are 18 images"):
         layer_readouts({"m": MODEL}, val, train, device="cpu")
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_table(monkeypatch, folders, result, tmp_path):
+    settings = {
+        "readouts": ("knn", "linear", "attentive"), "layers": [11, 2], "seeds": 2, "device": "cpu",
+        "progress_in": tmp_path,
+    }  # fmt: skip
+    real, calls = model_readouts.attentive_probe, []
+
+    def some(*arguments, **named):
+        calls.append(named["seed"])
+        if len(calls) == 3:
+            raise RuntimeError
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(model_readouts, "attentive_probe", some)
+    with pytest.raises(RuntimeError):
+        layer_readouts({"m": MODEL}, *folders, **settings)
+    saved = {path.name for path in (tmp_path / ".progress").iterdir()}
+    assert saved == {"0-frozen.pt", "0-attentive-blocks.2.out.pt"}
+    with pytest.warns(UserWarning, match="^going on after 2 steps of the run$"):
+        again = layer_readouts({"m": MODEL}, *folders, resume=True, **settings)
+    assert calls[3:] == [0, 1]  # the two seeds of the layer that was not done
+    pd.testing.assert_frame_equal(again["readout"], result["readout"], check_exact=True)
+    np.testing.assert_array_equal(again.per_image.values, result.per_image.values)
+    with pytest.raises(OutputError, match=r"other layers \(\[11, 2\] then, \[3\] now\)"):
+        layer_readouts({"m": MODEL}, *folders, resume=True, **settings | {"layers": [3]})
+
+
+def test_a_limit_draws_by_class(folders):
+    found = layer_readouts(
+        {"m": MODEL}, *folders, readouts=["linear"], layers=[2], seeds=1, device="cpu", limit=9
+    )
+    assert [name.split("/")[0] for name in found.per_image.images] == [
+        f"class {label}" for label in range(3) for _ in range(3)
+    ]
+    assert found.manifest["train_images"]["n"] == 9
+    assert found.manifest["analyzers"]["readout"]["training_images"] == 9

@@ -72,7 +72,7 @@ class Judge:
                 outcomes = drift(asked, whole, group)
                 for readout in self._readouts_of(group[0]):
                     outcomes += accuracy(readout, self._correct(readout, group, known, asked))
-                tested.append(Tested(model, group[0], outcomes))
+                tested.append(Tested(model, group[0].point, outcomes))
                 bar.advance(1)
         return tested
 
@@ -91,7 +91,7 @@ class Judge:
         )  # fmt: skip
 
     def _readouts_of(self, variant: Variant) -> tuple[str, ...]:
-        return tuple(name for name in self.readouts if variant.on_curve or name in EVERYWHERE)
+        return tuple(name for name in self.readouts if variant.point.on_curve or name in EVERYWHERE)
 
     def _correct(
         self, readout: str, group: Sequence[Variant], known: VariantFeatures, asked: VariantFeatures

@@ -3,14 +3,17 @@
 What belongs here: from outcomes to rows. What does not: the outcomes themselves (`outcomes`).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from mimprobe.experiments.layers.outcomes import Outcome
-from mimprobe.experiments.layers.variants import Variant
+from mimprobe.experiments.layers.variants import Point
+from mimprobe.experiments.saved_steps import Saved
 from mimprobe.tables import LAYER_TEST_COLUMNS, PER_IMAGE_KEYS, PerImageValues
 from mimprobe.zoo.loaded import LoadedModel
 
@@ -22,8 +25,33 @@ class Tested(NamedTuple):
     """What came out for the variants of one point, which differ in their seeds at most."""
 
     model: LoadedModel
-    variant: Variant
+    point: Point
     outcomes: list[Outcome]
+
+
+def saved(tested: Iterable[Tested]) -> Saved:
+    """Give what came out for a model as numbers, words and tensors."""
+    return [(tuple(found.point), [_plain(one) for one in found.outcomes]) for found in tested]
+
+
+def taken_up(model: LoadedModel, found: Saved) -> list[Tested]:
+    """Give back what `saved` was given."""
+    return [
+        Tested(model, Point(*point), [_outcome(one) for one in outcomes])
+        for point, outcomes in found
+    ]
+
+
+def _plain(outcome: Outcome) -> dict[str, object]:
+    fields = asdict(outcome)
+    if outcome.by_image is not None:
+        fields["by_image"] = torch.from_numpy(outcome.by_image)
+    return fields
+
+
+def _outcome(fields: Mapping[str, Any]) -> Outcome:
+    images = fields["by_image"]
+    return Outcome(**{**fields, "by_image": None if images is None else images.numpy()})
 
 
 def outcome_table(test: str, pooling: str, tested: Iterable[Tested]) -> pd.DataFrame:
@@ -31,7 +59,7 @@ def outcome_table(test: str, pooling: str, tested: Iterable[Tested]) -> pd.DataF
     rows = [
         _row(test, pooling, found, outcome, *layers)
         for found in tested
-        for layers in _orders(found.variant)
+        for layers in _orders(found.point)
         for outcome in found.outcomes
     ]
     table = pd.DataFrame(rows, columns=list(LAYER_TEST_COLUMNS))
@@ -42,9 +70,9 @@ def curve_values(test: str, tested: Sequence[Tested], images: tuple[str, ...]) -
     """Mean over seeds of whether each image is named rightly, at each point of the curves."""
     keys, values = [], []
     for found in tested:
-        for outcome in found.outcomes if found.variant.on_curve else ():
+        for outcome in found.outcomes if found.point.on_curve else ():
             if outcome.seed is None and outcome.by_image is not None:
-                keys.append((found.model.name, test, found.variant.changed, -1, outcome.metric))
+                keys.append((found.model.name, test, found.point.changed, -1, outcome.metric))
                 values.append(outcome.by_image)
     columns = pd.DataFrame(keys, columns=list(PER_IMAGE_KEYS))
     if not values:
@@ -52,9 +80,9 @@ def curve_values(test: str, tested: Sequence[Tested], images: tuple[str, ...]) -
     return PerImageValues(images, columns, np.stack(values, axis=1).astype(np.float32))
 
 
-def _orders(variant: Variant) -> list[tuple[int | None, int | None]]:
-    pair = (variant.layer, variant.other_layer)
-    return [pair] if variant.other_layer is None else [pair, (pair[1], pair[0])]
+def _orders(point: Point) -> list[tuple[int | None, int | None]]:
+    pair = (point.layer, point.other_layer)
+    return [pair] if point.other_layer is None else [pair, (pair[1], pair[0])]
 
 
 def _row(
@@ -65,9 +93,9 @@ def _row(
     layer: int | None,
     other_layer: int | None,
 ) -> tuple[object, ...]:
-    variant, model = found.variant, found.model
+    point, model = found.point, found.model
     return (
-        model.name, model.kind, test, variant.changed, layer, other_layer, variant.head,
+        model.name, model.kind, test, point.changed, layer, other_layer, point.head,
         outcome.seed, pooling, outcome.metric, "1", outcome.value, outcome.std, outcome.se,
         outcome.n, outcome.note,
     )  # fmt: skip

@@ -3,8 +3,9 @@
 What belongs here: the order of a test, and its manifest. What does not: one model (`judge`).
 """
 
-import time
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,16 @@ from mimprobe.errors import OptionError
 from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model, check_sizes
 from mimprobe.experiments.layers.definition import describe
 from mimprobe.experiments.layers.judge import Judge
-from mimprobe.experiments.layers.rows import curve_values, outcome_table
+from mimprobe.experiments.layers.rows import (
+    Tested,
+    curve_values,
+    outcome_table,
+    saved,
+    taken_up,
+)
 from mimprobe.experiments.layers.tuning import Tuning
+from mimprobe.experiments.layers.variants import Variant
+from mimprobe.experiments.saved_steps import Saved, SavedSteps
 from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
@@ -26,6 +35,7 @@ from mimprobe.readout.labels import drawn_by_class, labels_of
 from mimprobe.tables import Result
 from mimprobe.tables.layer_tests import DRIFT
 from mimprobe.zoo.lineup import line_up
+from mimprobe.zoo.loaded import LoadedModel
 
 
 def layer_test(
@@ -49,6 +59,8 @@ def layer_test(
     limit: int | None = None,
     skip_bad_images: bool = False,
     budget_bytes: int = 1 << 30,
+    progress_in: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     command: str = "mimprobe.layer_test(...)",
 ) -> Result:
     """Measure what is left of networks whose blocks change places, go, or are made anew.
@@ -76,6 +88,10 @@ def layer_test(
             class as large a share as of the others.
         skip_bad_images: skip and record unreadable images instead of stopping; not with `finetune`.
         budget_bytes: memory for features, beyond which they are kept in a temporary file.
+        progress_in: folder in which each model's frozen read-outs, and each point that is
+            fine-tuned, are saved when they are done; `tables.remove_progress` removes them when the
+            result is safe.
+        resume: go on with what is there; the same numbers as without the interruption.
         command: what the manifest says was run.
 
     Returns:
@@ -88,11 +104,12 @@ def layer_test(
             too few images.
         ImageError: labels are missing, or the two sets have different classes.
         NonFiniteError: a changed network gave NaN or infinity.
+        OutputError: the progress is damaged, or of another run.
     """
     check_choices(
         test, readouts, seeds=seeds, batch_size=batch_size, epochs=epochs, changed=changed
     )
-    started, place = time.monotonic(), resolve_device(device)
+    place = resolve_device(device)
     learnt = tuple(dict.fromkeys(name for name in readouts if name != DRIFT))
     frozen = tuple(name for name in learnt if name != FINETUNE)
     if skip_bad_images and FINETUNE in learnt:
@@ -113,16 +130,22 @@ def layer_test(
     judge = Judge(
         test, known, asked, frozen, seeds, layer, pooling, batch_size, place, budget_bytes
     )
-    tested = [point for model in lineup for point in judge.of(model)]
+    points = None if changed is None else tuple(changed)
+    settings = {**(training or {}), "device": str(place)}
+    tuning = Tuning(test, known, asked, seeds, points, epochs, settings)
+    numbers_of = {
+        "test": test, "read-outs": ", ".join(learnt), "seeds": seeds, "layer": layer,
+        "pooling": pooling, "batch size": batch_size, "epochs": epochs, "device": place.type,
+        "training": dict(training or {}),
+    }  # fmt: skip
+    sets = {"training images": known, "validation images": asked}
+    steps = SavedSteps(progress_in, lineup, sets, numbers_of, resume=resume)
+    tested = _frozen(steps, judge, lineup)
     if FINETUNE in learnt:
-        points = None if changed is None else tuple(changed)
-        settings = {**(training or {}), "device": str(place)}
-        tuning = Tuning(test, known, asked, seeds, points, epochs, settings)
-        tested += [point for model in lineup for point in tuning.of(model)]
+        tested += _tuned(steps, tuning, lineup)
     circumstances = {
         "command": command, "seed": seed, "precision": "float32", "device": str(place),
-        "batch_size": batch_size, "seconds": round(time.monotonic() - started, 3),
-        "notes": [],
+        "batch_size": batch_size, "seconds": round(steps.seconds, 3), "notes": steps.notes,
     }  # fmt: skip
     places = {model.name: layout(model.module) for model in lineup}
     manifest = describe_run(lineup, places, asked, [], circumstances)
@@ -132,3 +155,31 @@ def layer_test(
     kept = [number for number in range(len(asked)) if number not in asked.skipped]
     ids = tuple(asked.ids[number] for number in kept)
     return Result({f"layer_{test}": table}, manifest, curve_values(test, tested, ids))
+
+
+def _frozen(steps: SavedSteps, judge: Judge, lineup: Sequence[LoadedModel]) -> list[Tested]:
+    """Put each model through the test, a step for each."""
+
+    def judged(model: LoadedModel) -> Saved:
+        return saved(judge.of(model))
+
+    tested = []
+    for number, model in enumerate(lineup):
+        found = steps.step(f"{number}-frozen", partial(judged, model))
+        tested += taken_up(model, found)
+    return tested
+
+
+def _tuned(steps: SavedSteps, tuning: Tuning, lineup: Sequence[LoadedModel]) -> list[Tested]:
+    """Fine-tune each model, a step for each point of its curve."""
+
+    def tuned(model: LoadedModel, group: Sequence[Variant]) -> Saved:
+        return saved([tuning.of(model, group)])
+
+    tested = []
+    for number, model in enumerate(lineup):
+        for group in tuning.points(model):
+            changed = group[0].changed
+            found = steps.step(f"{number}-tuned-{changed}", partial(tuned, model, group))
+            tested += taken_up(model, found)
+    return tested

@@ -4,7 +4,7 @@ What belongs here: which points of the curve are fine-tuned, and with which seed
 the training of one (`experiments.finetuned`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,21 +43,24 @@ class Tuning:
     epochs: int
     settings: Mapping[str, Any]
 
-    def of(self, model: LoadedModel) -> Iterator[Tested]:
-        """Fine-tune one model at each point, from the same start for all seeds."""
+    def points(self, model: LoadedModel) -> list[list[Variant]]:
+        """List the variants that are fine-tuned, those of one point together."""
         module = model.module
         variants = [intact(module), *TESTS[self.test](module, self.seeds)]
-        chosen = [variant for variant in variants if self._takes(variant)]
-        for group in by_point(chosen):
-            with TemporaryDirectory(prefix="mimprobe-layers-") as folder:
-                correct = {
-                    seed: finetuned_correct(
-                        model, variant.module, self.train, self.val, Path(folder) / str(seed),
-                        seed=seed or 0, epochs=self.epochs, settings=self.settings,
-                    )
-                    for variant, seed in seeded(group, self.seeds)
-                }  # fmt: skip
-            yield Tested(model, group[0], accuracy(FINETUNE, correct))
+        return by_point(variant for variant in variants if self._takes(variant))
+
+    def of(self, model: LoadedModel, group: Sequence[Variant]) -> Tested:
+        """Fine-tune the variants of a point, once for each seed."""
+        with TemporaryDirectory(prefix="mimprobe-layers-") as folder:
+            correct = {
+                seed: finetuned_correct(
+                    model, variant.module, self.train, self.val, Path(folder) / str(seed),
+                    seed=seed or 0, epochs=self.epochs, settings=self.settings,
+                )
+                for variant, seed in seeded(group, self.seeds)
+            }  # fmt: skip
+        return Tested(model, group[0].point, accuracy(FINETUNE, correct))
 
     def _takes(self, variant: Variant) -> bool:
-        return variant.on_curve and (self.changed is None or variant.changed in (0, *self.changed))
+        asked = self.changed is None or variant.changed in (0, *self.changed)
+        return asked and variant.point.on_curve

@@ -7,6 +7,7 @@ how a change is made (`models.surgery`).
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from torch import nn
 
@@ -23,6 +24,20 @@ from mimprobe.models.surgery import (
     reinitialise_block,
     swap_blocks,
 )
+
+
+class Point(NamedTuple):
+    """What variants of several seeds have in common: a place in the table; see `Variant`."""
+
+    changed: int
+    layer: int | None = None
+    other_layer: int | None = None
+    head: int | None = None
+
+    @property
+    def on_curve(self) -> bool:
+        """Tell whether it is a point of the curve, and not of a single block, head or pair."""
+        return self.layer is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +63,9 @@ class Variant:
     seed: int | None = None
 
     @property
-    def on_curve(self) -> bool:
-        """Tell whether it is a point of the curve, and not of a single block, head or pair."""
-        return self.layer is None
-
-    @property
-    def point(self) -> tuple[int, int | None, int | None, int | None]:
+    def point(self) -> Point:
         """What variants of several seeds have in common."""
-        return self.changed, self.layer, self.other_layer, self.head
+        return Point(self.changed, self.layer, self.other_layer, self.head)
 
 
 def intact(module: nn.Module) -> Variant:

@@ -11,7 +11,14 @@ from PIL import Image
 
 import mimprobe
 from mimprobe.data.transforms import Preprocessing
-from mimprobe.errors import ImageError, NonFiniteError, OptionError, UnknownNameError
+from mimprobe.errors import (
+    ImageError,
+    NonFiniteError,
+    OptionError,
+    OutputError,
+    UnknownNameError,
+)
+from mimprobe.experiments.layers.judge import Judge
 from mimprobe.measures.similarity import linear_cka
 from mimprobe.models.surgery import (
     drop_block,
@@ -274,3 +281,59 @@ def test_damaged_images_are_left_out_of_features_labels_and_chance(folders, tmp_
     assert found.per_image.images == without.per_image.images
     with pytest.raises(OptionError, match="fine-tuning leaves out no damaged images"):
         outcome_of("drop", copies, readouts=["finetune"], skip_bad_images=True)
+
+
+class StopError(Exception):
+    pass
+
+
+def stopping_at(monkeypatch, owner, name, count):
+    """Let a method work so many times and then fail; give the list of its calls."""
+    real, calls = getattr(owner, name), []
+
+    def some(self, *arguments):
+        if len(calls) == count:
+            raise StopError
+        calls.append(arguments)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(owner, name, some)
+    return calls
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_tables(monkeypatch, folders, tmp_path):
+    copies = []
+    for folder in folders:
+        copies.append(tmp_path / folder.name)
+        shutil.copytree(folder, copies[-1])
+        sorted(copies[-1].glob("*/*.png"))[0].write_bytes(b"no image")
+    settings = {"models": ("vit", "swin"), "readouts": ["knn", "linear"], "skip_bad_images": True}
+    whole = outcome_of("swap", copies, **settings)
+    settings["progress_in"] = tmp_path / "out"
+    stopping_at(monkeypatch, Judge, "of", 1)
+    with pytest.raises(StopError):
+        outcome_of("swap", copies, **settings)
+    monkeypatch.undo()
+    calls = stopping_at(monkeypatch, Judge, "of", 9)
+    with pytest.warns(UserWarning, match="^going on after 1 step of the run$"):
+        again = outcome_of("swap", copies, resume=True, **settings)
+    assert [model.name for (model,) in calls] == ["swin"]
+    pd.testing.assert_frame_equal(again["layer_swap"], whole["layer_swap"], check_exact=True)
+    np.testing.assert_array_equal(again.per_image.values, whole.per_image.values)
+    assert again.per_image.images == whole.per_image.images
+    assert again.manifest["analyzers"] == whole.manifest["analyzers"]
+    assert again.manifest["images"]["skipped"] == whole.manifest["images"]["skipped"] != []
+    assert again.manifest["notes"] == ["The run was interrupted and resumed."]
+
+
+def test_another_run_does_not_go_on_from_there(folders, tmp_path):
+    settings = {"readouts": ["knn"], "progress_in": tmp_path}
+    outcome_of("drop", folders, **settings)
+    with pytest.raises(OutputError, match=r"other read-outs \(knn then, linear now\); repeat that"):
+        outcome_of("drop", folders, resume=True, **settings | {"readouts": ["linear"]})
+    with pytest.raises(OutputError, match="of a run with other validation images"):
+        outcome_of("drop", (folders[0], folders[0]), resume=True, **settings)
+    with pytest.raises(OptionError, match="resume=True needs progress_in"):
+        outcome_of("drop", folders, resume=True)
+    with pytest.warns(UserWarning, match="no progress in .*: starting from the beginning"):
+        outcome_of("drop", folders, resume=True, **settings | {"progress_in": tmp_path / "new"})

@@ -1,18 +1,20 @@
 """Fine-tuning at chosen points of a curve, against fine-tuning each changed network by hand."""
 
+import pandas as pd
 import pytest
 from networks import class_folder
 
 import mimprobe
 from mimprobe.data.images import open_images
 from mimprobe.experiments.finetuned import finetuned_correct
+from mimprobe.experiments.layers import tuning
 from mimprobe.models.surgery import permute_blocks
 from mimprobe.zoo.load import load_model
 
 SETTINGS = {"batch_size": 6, "base_learning_rate": 0.05, "device": "cpu"}
 
 
-def test_chosen_points_are_fine_tuned_once_for_each_seed(tmp_path):
+def test_chosen_points_are_fine_tuned_once_for_each_seed(tmp_path, monkeypatch):
     train, val = class_folder(tmp_path / "train", 4, 0), class_folder(tmp_path / "val", 2, 1)
     arguments = {"patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
     model = load_model(
@@ -20,7 +22,7 @@ def test_chosen_points_are_fine_tuned_once_for_each_seed(tmp_path):
     )
     result = mimprobe.layer_test(
         [model], "swap", train, val, readouts=["finetune"], seeds=2, changed=[3], epochs=1,
-        training=SETTINGS, device="cpu",
+        training=SETTINGS, device="cpu", progress_in=tmp_path / "out",
     )  # fmt: skip
     table = result["layer_swap"]
     tuned = table[table["metric"] == "finetune_accuracy"]
@@ -40,3 +42,10 @@ def test_chosen_points_are_fine_tuned_once_for_each_seed(tmp_path):
     assert kept.values[:, 0].tolist() == (sum(expected) / 2).tolist()
     assert found["value"].tolist()[2] == pytest.approx(kept.values.mean())
     assert result.manifest["analyzers"]["layer_swap"]["finetune_epochs"] == 1
+    monkeypatch.setattr(tuning, "finetuned_correct", None)  # another point would have to be made
+    with pytest.warns(UserWarning, match="going on after 3 steps"):
+        again = mimprobe.layer_test(
+            [model], "swap", train, val, readouts=["finetune"], seeds=2, changed=[3], epochs=1,
+            training=SETTINGS, device="cpu", progress_in=tmp_path / "out", resume=True,
+        )  # fmt: skip
+    pd.testing.assert_frame_equal(again["layer_swap"], table, check_exact=True)
