@@ -1,5 +1,8 @@
 """`mimprobe layers`, as a user runs it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -7,6 +10,23 @@ from PIL import Image
 
 from mimprobe.cli import group
 from mimprobe.tables import read_result
+
+INTERRUPTED = """
+import os, signal
+from mimprobe.__main__ import main
+from mimprobe.experiments.layers.judge import Judge
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are born deaf to it
+real = Judge.of
+
+def of(self, model):
+    if model.name == "second":
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(self, model)
+
+Judge.of = of
+main()
+"""
+"""The command, which interrupts itself at its second model."""
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +94,24 @@ def test_what_is_wrong_is_told_in_a_line(test, more, told, folders, tmp_path):
 def test_images_without_classes_are_refused(folders, tmp_path):
     told = refusal(*typed("drop", (folders[0] / "red", folders[1]), tmp_path / "out"))
     assert "has no class folders" in told
+
+
+def test_an_interrupted_test_goes_on(mimprobe, folders, tmp_path):
+    out = tmp_path / "out"
+    arguments = typed("drop", folders, out, "second=random:simmim-tiny40", "--readout", "knn")
+    stopped = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *map(str, arguments)], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert stopped.returncode == 130
+    assert stopped.stderr.strip().endswith(
+        "interrupted; the same command with --resume goes on from here"
+    )
+    again = mimprobe(*arguments)
+    assert again.status == 2
+    assert "pass --resume to go on with it, or --overwrite to start anew" in again.err
+    done = mimprobe(*arguments, "--resume")
+    assert done.status == 0, done.err
+    assert "going on after 1 step of the run" in done.err
+    assert set(read_result(out)["layer_drop"]["model"]) == {"simmim-tiny40", "second"}
+    assert not (out / ".progress").exists()
