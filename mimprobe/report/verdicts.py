@@ -100,7 +100,9 @@ def _judged(verdict: Verdict, looks: Looks) -> Judged:
 def _sentence(part: Verdict, looks: Looks) -> Markup:
     """Say what was found, or why nothing could be."""
     if not part.sentence:
-        return Markup("{}{}.").format(part.why[:1].upper(), part.why[1:])
+        named_first = any(part.why.startswith(f"{model} ") for model in looks)
+        first = part.why[:1] if named_first else part.why[:1].upper()
+        return Markup("{}{}.").format(first, part.why[1:])
     names = [named(model, looks[model]) for model in part.models]
     told = Markup(part.sentence).format(
         first=names[0], second=names[-1], threshold=f"{part.threshold:g}", amount=_amount(part)
