@@ -15,11 +15,17 @@ from mimprobe.figures import Style
 
 MOST_DECIMALS = 6
 
+LARGE = math.log10(1.95)
+"""Below this, whatever its power of ten, a half of an interval has two digits."""
+
 
 def decimals(estimate: Estimate, least: int = 0) -> int:
-    """Choose the decimals: as far as the interval's half reaches, or three digits of the value."""
+    """Choose the decimals: as far as the interval's half reaches, or three digits of the value.
+
+    A half that begins with 1 has two digits: 0.011 written as 0.01 would be a tenth off.
+    """
     if math.isfinite(estimate.reach) and estimate.reach > 0:
-        wanted = -math.floor(math.log10(estimate.reach))
+        wanted = math.ceil(LARGE - math.log10(estimate.reach))
     elif math.isfinite(estimate.value) and estimate.value != 0:
         wanted = 2 - math.floor(math.log10(abs(estimate.value)))
     else:
