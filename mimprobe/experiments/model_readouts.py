@@ -18,11 +18,10 @@ from torch import Tensor
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.progress import Progress
-from mimprobe.readout import READOUTS, SEEDLESS
+from mimprobe.readout import READOUTS, SEEDLESS, choices_told
 from mimprobe.readout.attentive import attentive_probe
 from mimprobe.readout.features import layer_features, layer_tokens
 from mimprobe.readout.labels import guessed_correct, labels_of
-from mimprobe.readout.linear import linear_probe
 from mimprobe.zoo.loaded import LoadedModel
 
 ATTENTIVE = "attentive"
@@ -109,7 +108,7 @@ class ModelReadouts:
         labels, truth, _ = labels_of(self.train, self.val)
         probes = [attentive_probe(tokens, labels, seed=seed) for seed in self.seeds]
         correct = torch.stack([one.probe.classes(query_tokens) == truth for one in probes])
-        note = _listed("steps", [one.steps for one in probes])
+        note = choices_told(ATTENTIVE, [float(one.steps) for one in probes])
         yield Outcome(self.model.name, site, "tokens", ATTENTIVE, correct, note)
         if chance:
             guessed = guessed_correct(labels, truth)[None]
@@ -120,15 +119,7 @@ def _read(
     name: str, features: Tensor, labels: Tensor, query_features: Tensor, truth: Tensor, seeds: range
 ) -> tuple[Tensor, str]:
     """Tell by seed and image whether a read-out is right, and what it chose."""
-    if name == "linear":
-        probes = [linear_probe(features, labels, seed=seed) for seed in seeds]
-        correct = [probe.classes(query_features) == truth for probe in probes]
-        return torch.stack(correct), _listed("C", [probe.strength for probe in probes])
     used = seeds[:1] if name in SEEDLESS else seeds
-    read = READOUTS[name]
-    correct = [read(features, labels, query_features, truth, seed=seed) for seed in used]
-    return torch.stack(correct), ""
-
-
-def _listed(what: str, chosen: Sequence[int | float]) -> str:
-    return f"{what} = {', '.join(f'{one:g}' for one in dict.fromkeys(chosen))}"
+    reads = [READOUTS[name](features, labels, query_features, truth, seed=seed) for seed in used]
+    told = choices_told(name, [read.chosen for read in reads])
+    return torch.stack([read.correct for read in reads]), told

@@ -13,16 +13,16 @@ import pandas as pd
 from mimprobe.experiments.model_readouts import Outcome
 from mimprobe.experiments.seeds import mean_accuracy
 from mimprobe.models.sites import Layout
-from mimprobe.readout.linear import HELD_OUT, STRENGTHS
+from mimprobe.readout.linear import HELD_OUT, PENALTIES
 from mimprobe.readout.neighbours import NEIGHBOURS, TEMPERATURE
 from mimprobe.tables import PER_IMAGE_KEYS, READOUT_COLUMNS, PerImageValues
 
 DEFINITIONS = {
     "knn": f"{NEIGHBOURS} nearest neighbours by cosine similarity s, which vote with weight "
     f"exp(s / {TEMPERATURE})",
-    "linear": "multinomial logistic regression on standardised features, L-BFGS, with the C of "
-    f"{', '.join(f'{value:g}' for value in STRENGTHS)} that does best on {HELD_OUT:.0%} of each "
-    "class held out, fitted again on all",
+    "linear": "multinomial logistic regression on standardised features, L-BFGS, with the penalty "
+    f"p of {', '.join(f'{value:g}' for value in PENALTIES)} (scikit-learn's C = 1 / (p n)) that "
+    f"does best on {HELD_OUT:.0%} of each class held out, fitted again on all",
     "attentive": "one learned query that attends to all patch tokens, and a linear classifier of "
     "the average; AdamW from the linear probe of the mean token, with as many steps as do best on "
     f"{HELD_OUT:.0%} of each class held out",
@@ -69,5 +69,5 @@ def describe(
         "training.",
         "units": {f"{name}_accuracy": "1" for name in (*readouts, "chance")},
         "seeds": seeds, "training_images": images, "classes": list(classes),
-        "neighbours": NEIGHBOURS, "temperature": TEMPERATURE, "strengths": list(STRENGTHS),
+        "neighbours": NEIGHBOURS, "temperature": TEMPERATURE, "penalties": list(PENALTIES),
     }  # fmt: skip

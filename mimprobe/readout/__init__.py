@@ -5,15 +5,25 @@ What belongs here: what is read out of frozen features, by name. What does not: 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mimprobe.errors import OptionError
-from mimprobe.readout.linear import linear_probe_correct
+from mimprobe.readout.linear import linear_probe
 from mimprobe.readout.neighbours import NEIGHBOURS, nearest_neighbours_correct
 from mimprobe.shapes import Pooled
+
+
+class Read(NamedTuple):
+    """Whether the class of each query is named rightly, and what was chosen to do so, if anything.
+
+    A number that is chosen has its name in `CHOSEN`.
+    """
+
+    correct: Bool[Tensor, " query"]
+    chosen: float | None = None
 
 
 class Readout(Protocol):
@@ -27,27 +37,48 @@ class Readout(Protocol):
         query_labels: Int[Tensor, " query"],
         *,
         seed: int,
-    ) -> Bool[Tensor, " query"]:
+    ) -> Read:
         """Learn from features and labels, and judge on the queries."""
         ...
 
 
-def _neighbours_correct(
+def _neighbours(
     features: Pooled,
     labels: Int[Tensor, " image"],
     query_features: Float[Tensor, "query feature"],
     query_labels: Int[Tensor, " query"],
     *,
     seed: int,  # noqa: ARG001 - nothing here is drawn
-) -> Bool[Tensor, " query"]:
-    return nearest_neighbours_correct(features, labels, query_features, query_labels)
+) -> Read:
+    return Read(nearest_neighbours_correct(features, labels, query_features, query_labels))
 
 
-READOUTS: Mapping[str, Readout] = {"knn": _neighbours_correct, "linear": linear_probe_correct}
+def _linear(
+    features: Pooled,
+    labels: Int[Tensor, " image"],
+    query_features: Float[Tensor, "query feature"],
+    query_labels: Int[Tensor, " query"],
+    *,
+    seed: int,
+) -> Read:
+    probe = linear_probe(features, labels, seed=seed)
+    return Read(probe.classes(query_features) == query_labels, probe.penalty)
+
+
+READOUTS: Mapping[str, Readout] = {"knn": _neighbours, "linear": _linear}
 """By the name that tables and commands use."""
 
 SEEDLESS = frozenset({"knn"})
 """Read-outs that draw nothing: one seed says all."""
+
+CHOSEN = {"linear": "penalty", "attentive": "steps"}
+"""What a read-out chooses for itself, by its name."""
+
+
+def choices_told(name: str, chosen: Iterable[float | None]) -> str:
+    """Say what a read-out chose, seed by seed; nothing of one that has no choice."""
+    numbers = [f"{one:g}" for one in chosen if one is not None]
+    return f"{CHOSEN[name]} = {', '.join(numbers)}" if numbers else ""
 
 
 def require_enough(readouts: Iterable[str], images: int) -> None:

@@ -10,8 +10,8 @@ with mean m and standard deviation s of the images' mean tokens. The matrices of
 outputs of one head fold into u and W, so nothing is lost by leaving them out.
 
 At u = 0 this is a linear probe of the mean token, and there it begins, from that probe's W and b.
-AdamW then lowers the same objective, with the same C, over u, W and b. After how many steps it does
-best is chosen on a share of each class held out, as C is; it may be none.
+AdamW then lowers the same objective, with the same penalty, over u, W and b. After how many steps
+it does best is chosen on a share of each class held out, as the penalty is; it may be none.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mimprobe.readout.linear import LinearProbe, chosen_strength, fitted_probe, held_out
+from mimprobe.readout.linear import LinearProbe, chosen_penalty, fitted_probe, held_out
 
 BATCH, RATE = 256, 1e-3
 
@@ -40,7 +40,7 @@ class AttentiveProbe(nn.Module):
     def __init__(self, start: LinearProbe) -> None:
         """Begin where the linear probe of the mean tokens is."""
         super().__init__()
-        self.centre, self.scale, self.strength = start.centre, start.scale, start.strength
+        self.centre, self.scale, self.penalty = start.centre, start.scale, start.penalty
         self.query = nn.Parameter(torch.zeros_like(start.centre))
         self.weights = nn.Parameter(start.weights.clone())
         self.intercepts = nn.Parameter(start.intercepts.clone())
@@ -73,12 +73,12 @@ def attentive_probe(tokens: Layer, labels: Int[Tensor, " image"], *, seed: int) 
     """
     held = held_out(labels, seed)
     means = torch.cat([part.mean(1) for part in torch.split(tokens, BATCH)])
-    strength = chosen_strength(means, labels, held)
+    penalty = chosen_penalty(means, labels, held)
     known = (~held).nonzero()[:, 0]
-    first = fitted_probe(means[known], labels[known], strength)
+    first = fitted_probe(means[known], labels[known], penalty)
     steps = _best_steps(_Training(tokens, labels, known, first, seed), held)
     every = torch.arange(len(labels))
-    training = _Training(tokens, labels, every, fitted_probe(means, labels, strength), seed)
+    training = _Training(tokens, labels, every, fitted_probe(means, labels, penalty), seed)
     training.step(steps)
     return Trained(training.probe, steps)
 
@@ -97,11 +97,10 @@ class _Training:
 
     def step(self, count: int) -> None:
         """Take steps, each on a batch drawn without replacement."""
-        decay = 1 / (self.probe.strength * len(self.chosen))  # in the loss, as the linear probe's
         for _ in range(count):
             batch = self.chosen[torch.randperm(len(self.chosen), generator=self.draw)[:BATCH]]
             loss = cross_entropy(self.probe(self.tokens[batch]), self.labels[batch])
-            loss = loss + decay / 2 * self.probe.weights.square().sum()
+            loss = loss + self.probe.penalty / 2 * self.probe.weights.square().sum()
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()

@@ -4,11 +4,16 @@ What belongs here: fitting it, and choosing its regularisation. What does not: f
 and probes that are more than linear (`attentive`).
 
 With standardised rows x_i of n images, their classes y_i, weights W, intercepts b and z = W x + b,
-the objective is that of scikit-learn's `LogisticRegression` with the same C, divided by C n:
+the objective with penalty p is
 
-    1 / (2 C n) ||W||^2 + 1/n sum_i ( logsumexp(z_i) - z_i[y_i] )
+    p / 2 ||W||^2 + 1/n sum_i ( logsumexp(z_i) - z_i[y_i] )
 
-It is convex, and minimised by SciPy's L-BFGS with float32 products and float64 sums over images.
+that of scikit-learn's `LogisticRegression` with C = 1 / (p n), divided by C n. A penalty means the
+same for few and for many images, so that one chosen on a part of them can be used for all; a C does
+not, and at a C that is weak for many images, of few images only the commonest class is ever named.
+
+The objective is convex, and minimised by SciPy's L-BFGS with float32 products and float64 sums over
+images.
 """
 
 from typing import NamedTuple
@@ -24,32 +29,32 @@ from torch.nn.functional import one_hot
 from mimprobe.errors import OptionError
 from mimprobe.shapes import Pooled
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Values of C that are tried, the strongest regularisation first."""
+PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""Values that are tried, the strongest first."""
 
 HELD_OUT = 0.2
 """Share of each class on which they are judged."""
 
 PATIENCE = 2
-"""After so many values in a row that do no better, weaker regularisation is not tried."""
+"""After so many values in a row that do no better, weaker ones are not tried."""
 
 TOLERANCE = 1e-5
 """Largest entry of the gradient at the end."""
 
 ROUGH = 1e-4
-"""The same while C is chosen, as scikit-learn's default: that takes half the steps."""
+"""The same while the penalty is chosen, as scikit-learn's default: that takes half the steps."""
 
-MOST_STEPS = 300
+MOST_STEPS = 1000
 
 
 class LinearProbe(NamedTuple):
-    """Weights and intercepts for standardised features, what standardises them, and its C."""
+    """Weights and intercepts for standardised features, what standardises them, and its penalty."""
 
     weights: Float[Tensor, "label feature"]
     intercepts: Float[Tensor, " label"]
     centre: Float[Tensor, " feature"]
     scale: Float[Tensor, " feature"]
-    strength: float
+    penalty: float
 
     def classes(self, features: Pooled) -> Int[Tensor, " image"]:
         """Give the likeliest class of each image."""
@@ -57,44 +62,32 @@ class LinearProbe(NamedTuple):
         return (standard @ self.weights.T + self.intercepts).argmax(1)
 
 
-def linear_probe_correct(
-    features: Pooled,
-    labels: Int[Tensor, " image"],
-    query_features: Float[Tensor, "query feature"],
-    query_labels: Int[Tensor, " query"],
-    *,
-    seed: int,
-) -> Bool[Tensor, " query"]:
-    """Tell for each query whether a linear probe names its class; C is chosen as `linear_probe`."""
-    return linear_probe(features, labels, seed=seed).classes(query_features) == query_labels
-
-
 def linear_probe(features: Pooled, labels: Int[Tensor, " image"], *, seed: int) -> LinearProbe:
-    """Fit a probe on all images, with the C that does best on a share of each class held out.
+    """Fit a probe on all images, with the penalty that does best on a share of each class held out.
 
     The seed draws that share.
 
     Raises:
         OptionError: fewer than two classes, or no class with two images.
     """
-    strength = chosen_strength(features, labels, held_out(labels, seed))
-    return fitted_probe(features, labels, strength)
+    penalty = chosen_penalty(features, labels, held_out(labels, seed))
+    return fitted_probe(features, labels, penalty)
 
 
-def chosen_strength(
+def chosen_penalty(
     features: Pooled, labels: Int[Tensor, " image"], held: Bool[Tensor, " image"]
 ) -> float:
-    """Give the C whose probe of the other images does best on those held out.
+    """Give the penalty whose probe of the other images does best on those held out.
 
-    Of equally good ones it is that of the strongest regularisation.
+    Of equally good ones it is the strongest.
     """
     known, asked, truth = features[~held], features[held], labels[held]
-    best, accuracy, worse, probe = STRENGTHS[0], -1.0, 0, None
-    for strength in STRENGTHS:
-        probe = fitted_probe(known, labels[~held], strength, start=probe, tolerance=ROUGH)
+    best, accuracy, worse, probe = PENALTIES[0], -1.0, 0, None
+    for penalty in PENALTIES:
+        probe = fitted_probe(known, labels[~held], penalty, start=probe, tolerance=ROUGH)
         found = (probe.classes(asked) == truth).double().mean().item()
         if found > accuracy:
-            best, accuracy, worse = strength, found, 0
+            best, accuracy, worse = penalty, found, 0
         else:
             worse += 1
         if worse == PATIENCE:
@@ -105,21 +98,21 @@ def chosen_strength(
 def fitted_probe(
     features: Pooled,
     labels: Int[Tensor, " image"],
-    strength: float,
+    penalty: float,
     *,
     start: LinearProbe | None = None,
     tolerance: float = TOLERANCE,
 ) -> LinearProbe:
-    """Fit a probe with a given C, from the weights of an earlier one or from zero.
+    """Fit a probe with a given penalty, from the weights of an earlier one or from zero.
 
     Raises:
-        OptionError: fewer than two classes, or C is not positive.
+        OptionError: fewer than two classes, or the penalty is not positive.
     """
     classes = int(labels.max()) + 1
-    if classes < 2 or strength <= 0:
+    if classes < 2 or penalty <= 0:
         raise OptionError(
-            f"a linear probe of {classes} classes with C={strength:g} cannot be fitted; it takes "
-            "two classes at least, and a positive C"
+            f"a linear probe of {classes} classes with penalty={penalty:g} cannot be fitted; it "
+            "takes two classes at least, and a positive penalty"
         )
     centre, scale = moments(features)
     standard, width = (features - centre) / scale, features.shape[1]
@@ -128,13 +121,13 @@ def fitted_probe(
         begin = (
             torch.cat([start.weights, start.intercepts[:, None]], dim=1).double().numpy().ravel()
         )
-    objective = _Objective(standard, one_hot(labels, classes).float(), strength)
+    objective = _Objective(standard, one_hot(labels, classes).float(), penalty)
     found = minimize(
         objective, begin, jac=True, method="L-BFGS-B",
         options={"gtol": tolerance, "ftol": 0.0, "maxiter": MOST_STEPS},
     ).x.reshape(classes, width + 1)  # fmt: skip
     weights = torch.from_numpy(found).float()
-    return LinearProbe(weights[:, :-1].contiguous(), weights[:, -1], centre, scale, strength)
+    return LinearProbe(weights[:, :-1].contiguous(), weights[:, -1], centre, scale, penalty)
 
 
 class _Objective:
@@ -144,10 +137,10 @@ class _Objective:
         self,
         standard: Float[Tensor, "image feature"],
         truth: Float[Tensor, "image label"],
-        strength: float,
+        penalty: float,
     ) -> None:
         self.standard, self.truth = standard, truth
-        self.decay = 1 / (strength * len(standard))
+        self.penalty = penalty
 
     def __call__(self, flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         count, classes = self.truth.shape
@@ -158,9 +151,9 @@ class _Objective:
         loss = -(log_shares * self.truth).sum(dtype=torch.float64) / count
         excess = (log_shares.exp_() - self.truth) / count
         gradient = torch.empty_like(both)
-        gradient[:, :-1] = (excess.T @ self.standard).double() + self.decay * both[:, :-1]
+        gradient[:, :-1] = (excess.T @ self.standard).double() + self.penalty * both[:, :-1]
         gradient[:, -1] = excess.sum(0, dtype=torch.float64)
-        value = loss + self.decay / 2 * both[:, :-1].square().sum()
+        value = loss + self.penalty / 2 * both[:, :-1].square().sum()
         return value.item(), gradient.numpy().ravel()
 
 

@@ -73,7 +73,8 @@ def _readout(metric: str, described: Mapping[str, Any]) -> str:
 
 def _intervals(table: pd.DataFrame, seeds: int) -> str:
     """Say what the standard errors are, and why some are missing."""
-    notes = [str(note) for note in dict.fromkeys(table["note"].dropna()) if note]
+    lacking = table.loc[table["se"].isna(), "note"].dropna()
+    notes = [str(note) for note in dict.fromkeys(lacking) if note]
     missing = f"; without: {'; '.join(notes)}" if notes else ""
     if not table["se"].notna().any():
         return f"no standard errors{missing}"

@@ -65,12 +65,13 @@ def knn() -> None:
 def linear() -> None:
     features, labels = made_up(20_000, 1)
     queries, truth = made_up(4_000, 2)
-    probe = measured("linear, 20,000 x 768, 40 classes, C chosen",
+    probe = measured("linear, 20,000 x 768, 40 classes, penalty chosen",
                      lambda: linear_probe(features, labels, seed=0))  # fmt: skip
     ours = (probe.classes(queries) == truth).double().mean().item()
-    model = LogisticRegression(C=probe.strength, max_iter=1000)
+    strength = 1 / (probe.penalty * len(features))
+    model = LogisticRegression(C=strength, max_iter=1000)
     standard = ((features - probe.centre) / probe.scale).numpy()
-    measured(f"scikit-learn at C = {probe.strength:g}, one fit",
+    measured(f"scikit-learn at C = {strength:g}, one fit",
              lambda: model.fit(standard, labels.numpy()))  # fmt: skip
     named = model.predict(((queries - probe.centre) / probe.scale).numpy())
     theirs = (torch.from_numpy(named) == truth).double().mean().item()

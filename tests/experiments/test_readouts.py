@@ -50,7 +50,7 @@ def test_a_row_for_each_layer_pooling_and_read_out(result, tmp_path):
     assert set(table.loc[table["metric"] == "chance_accuracy", "value"]) == {1 / 3}
     probes = table[table["metric"].isin(["linear_accuracy", "attentive_accuracy"])]
     assert (probes["value"] > 0.8).all()
-    assert probes["note"].str.contains(r"^(?:C|steps) = \d").all()
+    assert probes["note"].str.contains(r"^(?:penalty|steps) = \d").all()
     again = read_result(result.write(tmp_path / "out"))["readout"]
     assert again.dtypes["layer"] == "int64"
     np.testing.assert_allclose(again["value"], table["value"])

@@ -53,7 +53,9 @@ def test_parts_have_their_own_marks_and_thresholds():
     )
     assert judged.verdict == "does not hold"
     assert [mark for mark, _ in judged.parts] == ["\N{CHECK MARK}", "\N{MULTIPLICATION X}"]
-    assert "looks 0.30 (0.20 to 0.40) times as far as uniform attention would, less than 0.5" in local
+    assert (
+        "looks 0.30 (0.20 to 0.40) times as far as uniform attention would, less than 0.5" in local
+    )
     assert nearer.endswith("is 4 px (3 to 5) larger in m than in s.")
 
 

@@ -8,24 +8,31 @@ from typing import Any
 
 from mimprobe.experiments.layers.checks import FINETUNE
 from mimprobe.experiments.layers.judge import Judge
+from mimprobe.experiments.readout_rows import DEFINITIONS
 from mimprobe.readout.labels import guessed_correct
 from mimprobe.readout.neighbours import NEIGHBOURS, TEMPERATURE
 from mimprobe.tables.layer_tests import DRIFT
 
 CHANGES = {
-    "swap": "two blocks exchange their places; on the curve, `changed` blocks drawn at random do",
-    "drop": "a block becomes the identity; on the curve, the last `changed` blocks do",
-    "reset": "a block gets fresh weights; on the curve, the last `changed` blocks do",
-    "heads": "what a head adds to its block's output is left out",
+    "swap": "Two blocks exchange their places; on the curve, so many blocks drawn at random do",
+    "drop": "A block becomes the identity; on the curve, so many last blocks do",
+    "reset": "A block gets fresh weights; on the curve, so many last blocks do",
+    "heads": "What a head adds to its block's output is left out",
 }
 READ = (
-    "Read out at {place}, pooling {pooling}. drift: CKA with the unbiased HSIC to the intact "
+    "Read out at {place}, pooling {pooling}. Drift: CKA with the unbiased HSIC to the intact "
     "network's features of the validation images, standard error by jackknife over groups of "
-    "images. Accuracies: learnt anew from the changed network's features of the training images "
-    "(finetune: the whole changed network is trained on them, by the recipe of mimprobe finetune), "
-    "share of validation images named rightly; standard error sqrt(var(v) / n + var over seeds of "
-    "the seeds' accuracies / seeds), v the images' means over seeds, the second term with several "
+    "images."
+)
+LEARNT = (
+    " Accuracy: share of validation images named rightly by what is learnt anew from the changed "
+    "network and the training images; standard error sqrt(var(v) / n + var over seeds of the "
+    "seeds' accuracies / seeds), v the images' means over seeds, the second term with several "
     "seeds only."
+)
+TUNED = (
+    "the whole changed network and a new classifier of its mean patch token, trained by the recipe "
+    "of mimprobe finetune"
 )
 
 
@@ -38,10 +45,12 @@ def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, An
         "the last block behind the final norm" if judge.layer is None
         else f"block {judge.layer}, from 0"
     )  # fmt: skip
-    read = READ.format(place=place, pooling=judge.pooling)
+    read = READ.format(place=place, pooling=judge.pooling) + (LEARNT if readouts else "")
+    learners = {**DEFINITIONS, FINETUNE: TUNED}
+    told = "".join(f" {name}: {learners[name]}." for name in readouts)
     metrics = [DRIFT, *(f"{name}_accuracy" for name in readouts)]
     described = {
-        "definition": f"{CHANGES[judge.test]}. {read}", "units": dict.fromkeys(metrics, "1"),
+        "definition": f"{CHANGES[judge.test]}. {read}{told}", "units": dict.fromkeys(metrics, "1"),
         "readouts": [DRIFT, *readouts], "seeds": judge.seeds, "layer": judge.layer,
         "pooling": judge.pooling,
     }  # fmt: skip

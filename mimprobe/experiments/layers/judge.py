@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet
@@ -18,7 +18,7 @@ from mimprobe.experiments.layers.rows import Tested
 from mimprobe.experiments.layers.variants import TESTS, Variant, intact
 from mimprobe.models.device import placed
 from mimprobe.progress import Progress
-from mimprobe.readout import READOUTS, SEEDLESS
+from mimprobe.readout import READOUTS, SEEDLESS, Read
 from mimprobe.readout.labels import labels_of
 from mimprobe.zoo.loaded import LoadedModel
 
@@ -95,7 +95,7 @@ class Judge:
 
     def _correct(
         self, readout: str, group: Sequence[Variant], known: VariantFeatures, asked: VariantFeatures
-    ) -> dict[int | None, Bool[Tensor, " image"]]:
+    ) -> dict[int | None, Read]:
         """Tell for each seed which validation images are named rightly."""
         labels, truth = self.answers()
         found = {}

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from mimprobe.experiments.layers.passes import VariantFeatures
 from mimprobe.experiments.layers.variants import Variant
 from mimprobe.experiments.seeds import mean_accuracy, seed_variance
+from mimprobe.readout import Read, choices_told
 from mimprobe.stream import CkaFeatures
 from mimprobe.stream.grams import jackknife_error
 from mimprobe.tables.layer_tests import DRIFT
@@ -73,14 +72,16 @@ def _drift(value: float, se: float, n: int, note: str, seed: int | None) -> Outc
     return Outcome(DRIFT, value, float("nan"), se, n, seed, told)
 
 
-def accuracy(readout: str, correct: Mapping[int | None, Bool[Tensor, " image"]]) -> list[Outcome]:
-    """Share of images that are named rightly, by seed and over all seeds."""
-    stacked = torch.stack([right.cpu() for right in correct.values()])
-    single = {seed: right[None] for seed, right in correct.items() if seed is not None}
-    return [
-        Outcome(
-            f"{readout}_accuracy", *mean_accuracy(right), seed,
-            by_image=right.double().mean(0).cpu().numpy(),
-        )
-        for seed, right in [*single.items(), (None, stacked)]
-    ]  # fmt: skip
+def accuracy(readout: str, reads: Mapping[int | None, Read]) -> list[Outcome]:
+    """Share of images that are named rightly, by seed and over all; `note` has the choices."""
+    sets = [(seed, [read]) for seed, read in reads.items() if seed is not None]
+    return [_accuracy(readout, seed, own) for seed, own in [*sets, (None, list(reads.values()))]]
+
+
+def _accuracy(readout: str, seed: int | None, reads: Sequence[Read]) -> Outcome:
+    right = torch.stack([read.correct.cpu() for read in reads])
+    return Outcome(
+        f"{readout}_accuracy", *mean_accuracy(right), seed,
+        choices_told(readout, [read.chosen for read in reads]),
+        by_image=right.double().mean(0).numpy(),
+    )  # fmt: skip

@@ -17,6 +17,7 @@ from mimprobe.experiments.layers.judge import by_point, seeded
 from mimprobe.experiments.layers.outcomes import accuracy
 from mimprobe.experiments.layers.rows import Tested
 from mimprobe.experiments.layers.variants import TESTS, Variant, intact
+from mimprobe.readout import Read
 from mimprobe.zoo.loaded import LoadedModel
 
 
@@ -53,10 +54,10 @@ class Tuning:
         """Fine-tune the variants of a point, once for each seed."""
         with TemporaryDirectory(prefix="mimprobe-layers-") as folder:
             correct = {
-                seed: finetuned_correct(
+                seed: Read(finetuned_correct(
                     model, variant.module, self.train, self.val, Path(folder) / str(seed),
                     seed=seed or 0, epochs=self.epochs, settings=self.settings,
-                )
+                ))
                 for variant, seed in seeded(group, self.seeds)
             }  # fmt: skip
         return Tested(model, group[0].point, accuracy(FINETUNE, correct))

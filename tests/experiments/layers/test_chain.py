@@ -91,13 +91,13 @@ def test_all_exchanges_of_twelve_blocks_share_their_prefixes():
     module = timm.models.VisionTransformer(**PLAIN, depth=12).eval()
     pairs = list(swaps(module, 0))
     assert len(pairs) == 66
-    assert not any(variant.on_curve for variant in pairs)
+    assert not any(variant.point.on_curve for variant in pairs)
     assert evaluations(module, [intact(module), *pairs]) == 584 <= 0.78 * 66 * 12
 
 
 def test_dropping_from_the_end_takes_one_pass_for_all():
     module = timm.models.VisionTransformer(**PLAIN, depth=12).eval()
-    drops = [variant for variant in TESTS["drop"](module, 1) if variant.on_curve]
+    drops = [variant for variant in TESTS["drop"](module, 1) if variant.point.on_curve]
     assert len(drops) == 11
     assert evaluations(module, [intact(module), *drops]) == 12
 

@@ -61,7 +61,7 @@ def plain(folder, module):
 
 def readings(folders, module, readout, seed=0):
     (known, labels), (asked, truth) = plain(folders[0], module), plain(folders[1], module)
-    right = READOUTS[readout](known, labels, asked, truth, seed=seed).double().numpy()
+    right = READOUTS[readout](known, labels, asked, truth, seed=seed).correct.double().numpy()
     whole, _ = plain(folders[1], network("vit"))
     return right, float(linear_cka(whole, asked))
 
