@@ -10,7 +10,14 @@ leaves the claim undecided.
 from collections.abc import Iterator
 
 from mimprobe.claims.evidence import NAMES, Evidence
-from mimprobe.claims.losses import READOUTS, Loss, dearest_readout, mean_loss, points_of
+from mimprobe.claims.losses import (
+    READOUTS,
+    Loss,
+    dearest_readout,
+    mean_loss,
+    not_at_the_end,
+    points_of,
+)
 from mimprobe.claims.verdicts import Claim, Question, Verdict
 
 CLAIM = Claim(
@@ -61,10 +68,11 @@ def _parts(evidence: Evidence, model: str) -> Iterator[Verdict]:
         why = f"{model} has no accuracy before and after its last {MOST} layers are dropped"
         yield CLAIM.part((model,), HARMLESS.of(""), why)
         return
-    why = own.lacks(evidence.chance[CLAIM.table])
+    elsewhere = not_at_the_end(metric, evidence.inner_layer(CLAIM.table, model))
+    why = elsewhere or own.lacks(evidence.chance[CLAIM.table])
     found = f"{model} {why}" if why else own.estimated()[0]
     yield CLAIM.part((model,), HARMLESS.of(READOUTS[metric]), found)
-    for mim in evidence.models(CLAIM, "mim"):
+    for mim in evidence.models(CLAIM, "mim") if not elsewhere else ():
         other = _loss(evidence, metric, mim)
         if other is not None:
             asked = BESIDE.of(READOUTS[metric])

@@ -32,7 +32,9 @@ class Evidence:
         self.layer_tests = {name: result[name] for name in LAYER_TESTS if name in result}
         described = result.manifest.get("analyzers", {})
         self.chance = {name: described.get(name, {}).get("chance") for name in self.layer_tests}
+        self._read = {name: described.get(name, {}).get("layer") for name in self.layer_tests}
         models = result.manifest.get("models", [])
+        self._depths = {str(model["name"]): model.get("layers") for model in models}
         self._kinds = {str(model["name"]): str(model.get("kind", "other")) for model in models}
         self._blind = {str(model["name"]) for model in models if not model.get("attention", True)}
 
@@ -45,6 +47,11 @@ class Evidence:
             model for model, kind in self._kinds.items()
             if kind in kinds and not (claim.attention and model in self._blind)
         ]  # fmt: skip
+
+    def inner_layer(self, table: str, model: str) -> int | None:
+        """Give the layer, from 0, behind which a layer test read a model out; None at its end."""
+        layer, depth = self._read[table], self._depths.get(model)
+        return None if layer is None or depth is None or layer + 1 >= depth else int(layer)
 
     def kind(self, model: str) -> str:
         """Say how a model was trained."""

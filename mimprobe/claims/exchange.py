@@ -10,9 +10,14 @@ model that knows no more than chance has nothing to lose, and leaves the claim u
 from collections.abc import Iterator
 
 from mimprobe.claims.evidence import Evidence
-from mimprobe.claims.losses import READOUTS, dearest_readout, mean_loss, points_of
+from mimprobe.claims.losses import (
+    READOUTS,
+    dearest_readout,
+    mean_loss,
+    not_at_the_end,
+    some_points,
+)
 from mimprobe.claims.verdicts import Claim, Question, Verdict
-from mimprobe.tables.layer_tests import curve_rows
 
 CLAIM = Claim(
     "exchange", "Exchanging layers hurts supervised models more", "layer_swap", attention=False
@@ -54,7 +59,9 @@ def _judge(evidence: Evidence, mim: str, supervised: str) -> Verdict:
         why = f"{mim} and {supervised} have no accuracy of one read-out before and after exchanges"
         return CLAIM.judged(pair, CLAIM.part(pair, LOSES_MORE.of("there is"), why))
     for model, loss in losses.items():
-        if loss is not None and (why := loss.lacks(evidence.chance[CLAIM.table])):
+        elsewhere = not_at_the_end(metric, evidence.inner_layer(CLAIM.table, model))
+        why = elsewhere or (loss.lacks(evidence.chance[CLAIM.table]) if loss else "")
+        if why:
             asked = LOSES_MORE.of(READOUTS[metric])
             return CLAIM.judged(pair, CLAIM.part(pair, asked, f"{model} {why}"))
     once = min(len(one.seeds), len(other.seeds)) < 2
@@ -69,10 +76,5 @@ def _points_told(evidence: Evidence, metric: str, models: tuple[str, str]) -> st
     Fine-tuning is dear, and seldom of a whole curve.
     """
     table = evidence.layer_tests[CLAIM.table]
-    told = set()
-    for model in models:
-        curve = curve_rows(table[table["model"] == model])["changed"]
-        points = points_of(evidence.values, "swap", model, metric)
-        if {int(changed) for changed in curve} - {0, *points}:
-            told.update(points)
-    return SOME_POINTS.format(points=", ".join(map(str, sorted(told)))) if told else ""
+    told = some_points(table, evidence.values, models, metric)
+    return SOME_POINTS.format(points=", ".join(map(str, told))) if told else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mimprobe.claims.estimates import Estimate, ImageVector, estimate, with_seeds
+from mimprobe.claims.estimates import Estimate, ImageVector, with_seeds
 from mimprobe.claims.intervals import LEAST_IMAGES
 from mimprobe.tables import PerImageValues
 from mimprobe.tables.layer_tests import curve_rows, intact_rows, over_seeds
@@ -43,7 +43,10 @@ class Loss:
     seeds: ImageVector
 
     def lacks(self, chance: float | None) -> str:
-        """Say why nothing follows from the loss of a network that knows no more than chance."""
+        """Say why nothing follows from the loss of a network that knows no more than chance.
+
+        Where seeds differ much, some may be above chance and the network still not be.
+        """
         if chance is None or self.intact.n < LEAST_IMAGES or self.intact.low > chance:
             return ""  # on few images no verdict is given anyway
         return (
@@ -89,6 +92,22 @@ def points_of(values: PerImageValues, test: str, model: str, metric: str) -> lis
     return sorted(_read_out_at(values, test, model, metric) - {0})
 
 
+def some_points(
+    table: pd.DataFrame, values: PerImageValues, models: Iterable[str], metric: str
+) -> list[int]:
+    """List the points with a read-out, where curves of the table have others without; else none.
+
+    Fine-tuning is dear, and seldom of a whole curve.
+    """
+    test, found = str(next(iter(table["test"]), "")), set[int]()
+    for model in models:
+        curve = curve_rows(table[table["model"] == model])["changed"]
+        points = points_of(values, test, model, metric)
+        if {int(changed) for changed in curve} - {0, *points}:
+            found.update(points)
+    return sorted(found)
+
+
 def mean_loss(
     table: pd.DataFrame, values: PerImageValues, model: str, metric: str, chosen: Chosen
 ) -> Loss | None:
@@ -115,7 +134,35 @@ def mean_loss(
         return None
     changed = np.mean([columns[point] for point in points], axis=0, dtype=np.float64)
     intact = columns[0].astype(np.float64)
-    return Loss(estimate(intact), intact - changed, _by_seed(table, model, metric, points))
+    known = with_seeds(intact, _intact_by_seed(table, model, metric))[0]
+    return Loss(known, intact - changed, _by_seed(table, model, metric, points))
+
+
+def intact_accuracy(
+    table: pd.DataFrame, values: PerImageValues, model: str, metric: str
+) -> Estimate | None:
+    """Give the accuracy of the intact network, with the variance between seeds; None without."""
+    test = str(next(iter(table["test"]), ""))
+    own = values.select(site=test, model=model, metric=metric, layer=0).values
+    if not own.shape[1]:
+        return None
+    return with_seeds(own[:, 0].astype(np.float64), _intact_by_seed(table, model, metric))[0]
+
+
+def not_at_the_end(metric: str, layer: int | None) -> str:
+    """Say why features read behind an inner layer tell nothing of the whole network; or nothing.
+
+    Fine-tuned networks are always read at their end.
+    """
+    if layer is None or metric == "finetune_accuracy":
+        return ""
+    return f"was read out behind layer {layer + 1} and not at its end, so a claim is not about this"
+
+
+def _intact_by_seed(table: pd.DataFrame, model: str, metric: str) -> ImageVector:
+    rows = curve_rows(table[(table["model"] == model) & (table["metric"] == metric)])
+    seeded = intact_rows(rows[rows["seed"].notna()])
+    return seeded["value"].to_numpy(dtype=np.float64)
 
 
 def _by_seed(table: pd.DataFrame, model: str, metric: str, points: list[int]) -> ImageVector:

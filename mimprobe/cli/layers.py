@@ -37,6 +37,7 @@ class LayerOptions:
     seeds: int
     changed: str | None
     epochs: int
+    training: str | None
     layer: int | None
     pooling: str
     kinds: tuple[str, ...]
@@ -92,11 +93,18 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
             "--epochs", default=100, show_default=True, type=int, help="Of fine-tuning."
         ),
         click.option(
-            "--layer", type=int, metavar="N",
-            help="Read out behind this layer, from 1; default: the last, behind the final norm.",
+            "--training", metavar="JSON",
+            help="Settings of fine-tuning that shall not be the recipe's, such as "
+            "'{\"batch_size\": 16}'; names as the options of mimprobe finetune.",
         ),
         click.option(
-            "--pooling", default="mean", show_default=True, help="Of the tokens: mean, cls, both."
+            "--layer", type=int, metavar="N",
+            help="Read out behind this layer, from 1; default: the last, behind the final norm. "
+            "Fine-tuning always reads the last.",
+        ),
+        click.option(
+            "--pooling", default="mean", show_default=True,
+            help="Of the tokens: mean, cls, both; fine-tuning always takes the mean.",
         ),
         click.option(
             "--kind", "kinds", multiple=True, metavar="NAME=KIND",
@@ -104,7 +112,8 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
         ),
         click.option(
             "--limit", type=click.IntRange(min=1),
-            help="At most so many images of each set, drawn; with a read-out, of each class.",
+            help="At most so many images of each set in all; with a read-out, classes keep their "
+            "shares.",
         ),
         click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1)),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N"),
@@ -222,6 +231,7 @@ def _test(name: str, options: LayerOptions) -> None:
             seeds=options.seeds,
             changed=changed,
             epochs=options.epochs,
+            training=read_arguments(options.training, "--training"),
             layer=None if options.layer is None else options.layer - 1,
             pooling=options.pooling,
             kinds=read_pairs(options.kinds, "kind"),

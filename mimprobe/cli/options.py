@@ -156,14 +156,14 @@ def cards_option(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
-def read_arguments(text: str | None) -> dict[str, Any]:
-    """Read `--arch-args`."""
+def read_arguments(text: str | None, option: str = "--arch-args") -> dict[str, Any]:
+    """Read a JSON object."""
     try:
         found = json.loads(text or "{}")
     except ValueError as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint="--arch-args") from error
+        raise click.BadParameter(f"not JSON: {error}", param_hint=option) from error
     if not isinstance(found, dict):
-        raise click.BadParameter(f"{text} is not a JSON object in braces", param_hint="--arch-args")
+        raise click.BadParameter(f"{text} is not a JSON object in braces", param_hint=option)
     return found
 
 

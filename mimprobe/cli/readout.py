@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     help="How a model was trained, for its colour.",
 )  # fmt: skip
 @click.option(
-    "--limit", type=click.IntRange(min=1), help="At most so many images of each set, by class."
+    "--limit", type=click.IntRange(min=1),
+    help="At most so many images of each set in all; classes keep their shares.",
 )  # fmt: skip
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N")

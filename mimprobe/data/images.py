@@ -39,6 +39,7 @@ class ImageSet:
         origin: where they come from.
         limit: the most images that were asked for, if there was a limit.
         seed: of the draw under `limit`.
+        by_class: whether that draw took of every class as large a share as of the others.
         skip_bad_images: whether damaged images are left out instead of stopping the work.
         skipped: why an image was left out, by its number.
     """
@@ -46,6 +47,7 @@ class ImageSet:
     origin: Source | ImageItems | DecodedImages
     limit: int | None = None
     seed: int = 0
+    by_class: bool = False
     skip_bad_images: bool = False
     skipped: dict[int, str] = field(default_factory=dict)
 
@@ -108,6 +110,7 @@ class ImageSet:
             "sha256": self.sha256,
             "limit": self.limit,
             "seed": None if self.limit is None else self.seed,
+            "drawn_by_class": self.by_class,
             "skipped": [
                 {"image": self.ids[number], "reason": reason}
                 for number, reason in sorted(self.skipped.items())

@@ -84,6 +84,16 @@ def finetuned_correct(
     return correct(tuned.encoder, shown, config, resolve_device(config.device))
 
 
+def check_settings(model: LoadedModel, epochs: int, settings: Mapping[str, Any]) -> None:
+    """Refuse settings now that `finetuned_correct` would refuse.
+
+    Raises:
+        OptionError: the network is not one of timm, or a setting is outside its range.
+        UnknownNameError: no such setting.
+    """
+    _config(model, 0, epochs, settings)
+
+
 def _config(model: LoadedModel, seed: int, epochs: int, settings: Mapping[str, Any]) -> TrainConfig:
     for name in settings:
         if name in FIXED:

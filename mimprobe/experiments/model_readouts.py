@@ -18,7 +18,7 @@ from torch import Tensor
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import OptionError, UnknownNameError
 from mimprobe.progress import Progress
-from mimprobe.readout import READOUTS, SEEDLESS, choices_told
+from mimprobe.readout import READOUTS, SEEDLESS, choices_told, require_enough
 from mimprobe.readout.attentive import attentive_probe
 from mimprobe.readout.features import layer_features, layer_tokens
 from mimprobe.readout.labels import guessed_correct, labels_of
@@ -86,6 +86,7 @@ class ModelReadouts:
             for images in (self.train, self.val)
         )  # fmt: skip
         labels, truth, _ = labels_of(self.train, self.val)
+        require_enough(readouts, labels)  # some images may have been skipped
         bar = Progress(f"read-outs of {self.model.name}", len(known) * len(readouts), unit="fits")
         with bar:
             for (site, pooling), features in known.items():

@@ -25,7 +25,7 @@ from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import Layout, layout
 from mimprobe.readout import READOUTS, require_enough
 from mimprobe.readout.features import require_poolings
-from mimprobe.readout.labels import drawn_by_class, labels_of
+from mimprobe.readout.labels import drawn_by_class, labels_of, never_learnt
 from mimprobe.stream import BUDGET_BYTES
 from mimprobe.tables import Result
 from mimprobe.zoo.lineup import line_up
@@ -98,7 +98,7 @@ def layer_readouts(
     sets = [open_images(images, skip_bad_images=skip_bad_images) for images in (train, val)]
     labels_of(*sets)
     sets = [drawn_by_class(images, limit, seed) for images in sets]
-    require_enough(readouts, len(sets[0]))
+    require_enough(readouts, labels_of(*sets)[0])
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
     places = {model.name: layout(model.module) for model in lineup}
     chosen = {
@@ -124,11 +124,11 @@ def layer_readouts(
         for name, read in run.steps(*chosen[model.name], readouts):
             found = steps.step(f"{number}-{name}", partial(_read, read))
             outcomes += (Outcome(*one) for one in found)
-    labels, _, classes = labels_of(*sets)
+    labels, truth, classes = labels_of(*sets)
     circumstances = {
         "command": command, "seed": seed, "seeds": seeds, "precision": "float32",
         "device": str(place), "batch_size": batch_size,
-        "seconds": round(steps.seconds, 3), "notes": steps.notes,
+        "seconds": round(steps.seconds, 3), "notes": [*steps.notes, *never_learnt(labels, truth)],
     }  # fmt: skip
     manifest = describe_run(lineup, places, sets[1], [], circumstances)
     manifest["train_images"] = sets[0].describe()

@@ -81,14 +81,22 @@ def choices_told(name: str, chosen: Iterable[float | None]) -> str:
     return f"{CHOSEN[name]} = {', '.join(numbers)}" if numbers else ""
 
 
-def require_enough(readouts: Iterable[str], images: int) -> None:
-    """Refuse fewer training images than a read-out takes, before a long pass over them.
+def require_enough(readouts: Iterable[str], labels: Int[Tensor, " image"]) -> None:
+    """Refuse fewer training images than a read-out takes.
 
     Raises:
-        OptionError: fewer images than neighbours that vote.
+        OptionError: fewer images than neighbours that vote, or no class with two images for a probe
+            to be chosen on.
     """
-    if "knn" in readouts and images < NEIGHBOURS:
-        raise OptionError(
-            f"knn asks {NEIGHBOURS} neighbours, and there are {images} images to learn from; show "
-            f"{NEIGHBOURS} or more, or choose other read-outs"
-        )
+    images = len(labels)
+    for name in readouts:
+        if name == "knn" and images < NEIGHBOURS:
+            raise OptionError(
+                f"knn asks {NEIGHBOURS} neighbours, and there are {images} images to learn from; "
+                f"show {NEIGHBOURS} or more, or choose other read-outs"
+            )
+        if name in CHOSEN and labels.bincount().max() < 2:
+            raise OptionError(
+                f"{name} is chosen on images held out, and each of the {images} to learn from is "
+                "the only one of its class; show more, or choose other read-outs"
+            )

@@ -59,8 +59,10 @@ def drawn_by_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
 
     Raises:
         ImageError: there are no labels.
-        OptionError: the limit is smaller than the number of classes.
+        OptionError: the limit is smaller than the number of classes, or not positive.
     """
+    if limit is not None and limit < 1:
+        raise OptionError(f"limit must be at least 1, not {limit}")
     if limit is None or limit >= len(images):
         return images
     names = _names(images)
@@ -76,7 +78,20 @@ def drawn_by_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
         order.append((seen[names[number]] / sizes[names[number]], number))
         seen[names[number]] += 1
     taken = sorted(number for _, number in sorted(order, key=lambda one: one[0])[:limit])
-    return replace(images, origin=images.origin.take(taken), limit=limit, seed=seed, skipped={})
+    return replace(
+        images, origin=images.origin.take(taken), limit=limit, seed=seed, by_class=True, skipped={}
+    )
+
+
+def never_learnt(labels: Int[Tensor, " image"], truth: Int[Tensor, " query"]) -> list[str]:
+    """Say how many images can never be named, as no image of their class was left to learn from."""
+    lost = int((~torch.isin(truth, labels)).sum())
+    if not lost:
+        return []
+    return [
+        f"{lost} of {len(truth)} validation images are of classes of which no training image is "
+        "readable: no read-out can name them."
+    ]
 
 
 def guessed_correct(

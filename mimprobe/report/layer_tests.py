@@ -47,11 +47,13 @@ def layer_facts(table: pd.DataFrame, described: Mapping[str, Any]) -> list[tuple
         facts.append(("Definition", str(described["definition"])))
     if found := [_readout(metric, described) for metric in dict.fromkeys(table["metric"])]:
         facts.append(("Read-outs", ", ".join(found)))
+    frozen = table[table["metric"] != "finetune_accuracy"]
     layer = described.get("layer")
-    if "layer" in described:
+    if "layer" in described and len(frozen):
         last = "the last block, behind the final norm"
-        facts.append(("Read out at", last if layer is None else f"layer {int(layer) + 1}"))
-    pooled = list(dict.fromkeys(table["pooling"].dropna()))
+        inner = f"layer {int(layer or 0) + 1}; what is changed only behind it is left out"
+        facts.append(("Read out at", last if layer is None else inner))
+    pooled = list(dict.fromkeys(frozen["pooling"].dropna()))
     if pooled:
         facts.append(("Pooling", ", ".join(POOLINGS.get(str(one), str(one)) for one in pooled)))
     seeds = int(table["seed"].dropna().nunique())

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mimprobe.claims.dropping import MOST
-from mimprobe.claims.estimates import Estimate, estimate
+from mimprobe.claims.estimates import Estimate
 from mimprobe.claims.exchange import FEWEST
-from mimprobe.claims.losses import READOUTS, mean_loss, points_of
+from mimprobe.claims.losses import READOUTS, intact_accuracy, mean_loss, points_of, some_points
 from mimprobe.tables import LAYER_TESTS, Result
 
 
@@ -54,18 +54,18 @@ def _columns(result: Result, models: Sequence[str], metric: str) -> Iterator[Col
             if (loss := mean_loss(result[name], values, model, metric, chosen))
         }  # fmt: skip
         if found:
-            yield Column(f"{whose[:1].upper()}{whose[1:]}, {words}", "", found)
+            some = [] if needed else some_points(result[name], values, found, metric)
+            told = f" (only {', '.join(map(str, some))} of them)" if some else ""
+            yield Column(f"{whose[:1].upper()}{whose[1:]}, {words}{told}", "", found)
 
 
 def _intact(result: Result, models: Sequence[str], metric: str) -> dict[str, Estimate]:
     """Give the accuracy of the intact networks, from the first test that has it."""
-    for name in LAYER_TESTS if set(result) & set(LAYER_TESTS) else ():
-        test = name.removeprefix("layer_")
-        own = {model: result.per_image.select(site=test, model=model, metric=metric, layer=0)
-               for model in models}  # fmt: skip
+    for name in LAYER_TESTS:
         found = {
-            model: estimate(values.values[:, 0].astype(float))
-            for model, values in own.items() if values.values.shape[1]
+            model: known
+            for model in models if name in result
+            if (known := intact_accuracy(result[name], result.per_image, model, metric))
         }  # fmt: skip
         if found:
             return found

@@ -242,3 +242,30 @@ def test_a_network_at_chance_has_nothing_to_lose(chance, expected):
         found = only(result, claim)
         assert found.verdict == expected
         assert ("not above chance (0.600): it has nothing to lose" in found.why) == (chance > 0.5)
+
+
+def test_features_of_an_inner_layer_decide_no_claim():
+    draw = np.random.default_rng(0)
+    for result, claim in (
+        (exchanges(draw, (0.2, 0.2), (0.4, 0.4), images=400), "exchange"),
+        (drops(draw, (0.0, 0.0, 0.0), images=400), "dropping"),
+    ):
+        assert "read out behind" not in only(result, claim).why
+        table = next(iter(result.tables))
+        described = result.manifest["analyzers"].get(table, {})
+        inner = {**result.manifest, "analyzers": {table: {**described, "layer": 5}}}
+        found = only(replace(result, manifest=inner), claim)
+        assert found.verdict == UNDECIDED
+        (part,) = found.parts
+        assert "was read out behind layer 6 and not at its end" in part.why
+
+
+def test_seeds_that_straddle_chance_leave_nothing_to_lose():
+    """Images say 0.50 +- 0.02, but seeds of the intact network lie between 0.2 and 0.8."""
+    draw = np.random.default_rng(0)
+    numbers = curves(draw, (0.0, 0.0, 0.0), images=400, between=0.0)
+    numbers[:, 0] += np.array([-0.3, 0.0, 0.3])[:, None]
+    result = curve_result(PAIR, {("m", "drop"): numbers, ("s", "drop"): numbers})
+    manifest = {**result.manifest, "analyzers": {"layer_drop": {"chance": 0.4}}}
+    found = only(replace(result, manifest=manifest), "dropping")
+    assert "not above chance (0.400): it has nothing to lose" in found.parts[0].why

@@ -281,7 +281,7 @@ def test_record_of_a_folder(tmp_path):
     images = open_images(fill(tmp_path, "a.png", "b.png"))
     assert images.describe() == {
         "source": str(tmp_path), "n": 2, "sha256": images.sha256, "limit": None, "seed": None,
-        "skipped": [],
+        "drawn_by_class": False, "skipped": [],
     }  # fmt: skip
     drawn = open_images(tmp_path, limit=1, seed=4).describe()
     assert (drawn["n"], drawn["limit"], drawn["seed"]) == (1, 1, 4)

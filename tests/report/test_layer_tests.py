@@ -62,7 +62,7 @@ def test_facts_of_a_read_out():
     assert facts["Read-outs"] == (
         "accuracy of k-nearest neighbours (k = 20), CKA to the intact network's features"
     )
-    assert facts["Read out at"] == "layer 12"
+    assert facts["Read out at"] == "layer 12; what is changed only behind it is left out"
     assert facts["Pooling"] == "mean of the patch tokens"
     assert (facts["Seeds"], facts["By chance"]) == ("3", "0.025")
     assert "over images and seeds; the widest 95 % interval of a cell: " in facts["Intervals"]

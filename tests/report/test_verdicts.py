@@ -56,7 +56,7 @@ def test_parts_have_their_own_marks_and_thresholds():
     assert (
         "looks 0.30 (0.20 to 0.40) times as far as uniform attention would, less than 0.5" in local
     )
-    assert nearer.endswith("is 4 px (3 to 5) larger in m than in s.")
+    assert nearer.endswith("is 4.0 px (3.0 to 5.0) larger in m than in s.")
 
 
 @pytest.mark.parametrize(

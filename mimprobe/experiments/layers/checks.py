@@ -3,18 +3,25 @@
 What belongs here: refusals. What does not: what is checked where it is used (`chain`, `readout`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mimprobe.data.images import ImageSet
 from mimprobe.errors import OptionError, UnknownNameError
+from mimprobe.experiments.finetuned import check_settings
 from mimprobe.experiments.layers.chain import check_reading
 from mimprobe.experiments.layers.variants import TESTS, curve_counts
 from mimprobe.measures.similarity import require_images
 from mimprobe.readout import READOUTS, require_enough
+from mimprobe.readout.labels import labels_of
 from mimprobe.tables.layer_tests import DRIFT
+from mimprobe.train.config import TrainConfig
 from mimprobe.zoo.loaded import LoadedModel
 
 FINETUNE = "finetune"
+
+EVERYWHERE = frozenset({DRIFT, "knn"})
+"""Read-outs of every single pair, block and head; the others are of the curve alone."""
 
 
 def check_choices(
@@ -43,6 +50,11 @@ def check_choices(
     for name, count in {"seeds": seeds, "batch_size": batch_size, "epochs": epochs}.items():
         if count < 1:
             raise OptionError(f"{name} must be at least 1, not {count}")
+    if test == "heads" and (curves := [name for name in readouts if name not in EVERYWHERE]):
+        raise OptionError(
+            f"{' and '.join(curves)} cannot tell what single heads are worth: they are of curves, "
+            f"and the test heads has none; choose of {', '.join(sorted(EVERYWHERE))}"
+        )
     if changed is not None and FINETUNE not in readouts:
         raise OptionError(
             f"changed={list(changed)} (--changed) chooses what is fine-tuned; add {FINETUNE!r} to "
@@ -51,13 +63,34 @@ def check_choices(
 
 
 def check_sizes(readouts: Sequence[str], train: ImageSet, val: ImageSet) -> None:
-    """Refuse fewer images than drift or nearest neighbours take.
+    """Refuse fewer images than drift or a read-out takes.
 
     Raises:
         OptionError: there are too few.
     """
     require_images(len(val))
-    require_enough(readouts, len(train))
+    if readouts:
+        require_enough(readouts, labels_of(train, val)[0])
+
+
+def check_tuning(
+    lineup: Sequence[LoadedModel], train: ImageSet, epochs: int, settings: Mapping[str, Any]
+) -> None:
+    """Refuse what fine-tuning would refuse after all frozen read-outs.
+
+    Raises:
+        OptionError: fewer images than a batch, a network not of timm, or a setting out of range.
+        UnknownNameError: no such setting.
+    """
+    for model in lineup:
+        check_settings(model, epochs, settings)
+    batch = settings.get("batch_size", TrainConfig.batch_size)
+    if len(train) < batch:
+        raise OptionError(
+            f"fine-tuning takes batches of {batch}, and there are {len(train)} images to learn "
+            f"from; show {batch} or more, or pass training={{'batch_size': N}} (--training "
+            "'{\"batch_size\": N}')"
+        )
 
 
 def check_model(

@@ -12,18 +12,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mimprobe.data.images import ImageSet
+from mimprobe.experiments.layers.checks import EVERYWHERE
 from mimprobe.experiments.layers.outcomes import accuracy, drift
 from mimprobe.experiments.layers.passes import VariantFeatures, variant_features
 from mimprobe.experiments.layers.rows import Tested
 from mimprobe.experiments.layers.variants import TESTS, Variant, intact
 from mimprobe.models.device import placed
+from mimprobe.models.surgery import depth
 from mimprobe.progress import Progress
-from mimprobe.readout import READOUTS, SEEDLESS, Read
+from mimprobe.readout import READOUTS, SEEDLESS, Read, require_enough
 from mimprobe.readout.labels import labels_of
 from mimprobe.zoo.loaded import LoadedModel
-
-EVERYWHERE = frozenset({"knn"})
-"""Read-outs of every single pair, block and head; the others are of the curve alone."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,15 @@ class Judge:
         """Put one model through the test; it is left as it was."""
         with placed(model.module, self.device):
             whole = intact(model.module)
-            variants = [whole, *TESTS[self.test](model.module, self.seeds)]
+            points = self._points(model, whole)
+            variants = [variant for group in points for variant in group]
             learnt_from = [variant for variant in variants if self._readouts_of(variant)]
             asked = self._features(model, variants, self.val, "validation")
             known = asked  # unless anything is learnt: drift needs no training images
             if learnt_from:
                 known = self._features(model, learnt_from, self.train, "training")
-        points = by_point(variants)
+        if self.readouts:
+            require_enough(self.readouts, self.answers()[0])  # some may have been skipped
         tested = []
         title = f"{self.test} of {model.name}: read-outs"
         with Progress(title, len(points), unit="points") as bar:
@@ -75,6 +76,12 @@ class Judge:
                 tested.append(Tested(model, group[0].point, outcomes))
                 bar.advance(1)
         return tested
+
+    def _points(self, model: LoadedModel, whole: Variant) -> list[list[Variant]]:
+        """List the points of the test, but those that change nothing before the layer read out."""
+        last = depth(model.module) if self.layer is None else self.layer + 1
+        points = by_point(TESTS[self.test](model.module, self.seeds))
+        return [[whole], *(own for own in points if any(one.first < last for one in own))]
 
     def answers(self) -> tuple[Int[Tensor, " image"], Int[Tensor, " query"]]:
         """Give the class numbers of both sets, without images that were skipped by now."""

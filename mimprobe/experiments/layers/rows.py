@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mimprobe.experiments.layers.checks import FINETUNE
 from mimprobe.experiments.layers.outcomes import Outcome
 from mimprobe.experiments.layers.variants import Point
 from mimprobe.experiments.saved_steps import Saved
@@ -94,8 +95,9 @@ def _row(
     other_layer: int | None,
 ) -> tuple[object, ...]:
     point, model = found.point, found.model
+    pooled = "mean" if outcome.metric.startswith(FINETUNE) else pooling  # the classifier's own way
     return (
         model.name, model.kind, test, point.changed, layer, other_layer, point.head,
-        outcome.seed, pooling, outcome.metric, "1", outcome.value, outcome.std, outcome.se,
+        outcome.seed, pooled, outcome.metric, "1", outcome.value, outcome.std, outcome.se,
         outcome.n, outcome.note,
     )  # fmt: skip

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from mimprobe.data.images import open_images
 from mimprobe.errors import OptionError
-from mimprobe.experiments.layers.checks import FINETUNE, check_choices, check_model, check_sizes
+from mimprobe.experiments.layers.checks import (
+    FINETUNE,
+    check_choices,
+    check_model,
+    check_sizes,
+    check_tuning,
+)
 from mimprobe.experiments.layers.definition import describe
 from mimprobe.experiments.layers.judge import Judge
 from mimprobe.experiments.layers.rows import (
@@ -31,7 +37,7 @@ from mimprobe.loop.manifest import describe_run
 from mimprobe.loop.run import Images, Models
 from mimprobe.models.device import resolve_device
 from mimprobe.models.sites import layout
-from mimprobe.readout.labels import drawn_by_class, labels_of
+from mimprobe.readout.labels import drawn_by_class, labels_of, never_learnt
 from mimprobe.tables import Result
 from mimprobe.tables.layer_tests import DRIFT
 from mimprobe.zoo.lineup import line_up
@@ -76,8 +82,10 @@ def layer_test(
             ones; by default all.
         epochs: of fine-tuning.
         training: other fields of `TrainConfig` for it, where they shall not be the recipe's.
-        layer: block that is read out, from 0; by default the last one, behind the final norm.
-        pooling: `mean` of the patch tokens, `cls`, or `both`.
+        layer: block that is read out, from 0; by default the last one, behind the final norm. What
+            is changed only behind it is left out.
+        pooling: `mean` of the patch tokens, `cls`, or `both`. Fine-tuning always has the mean of
+            the last block.
         transform: PIL image to (3, height, width) tensor, for modules that bring none.
         kinds: how each model was trained, by name.
         batch_size: images for each pass; changes no number.
@@ -124,9 +132,11 @@ def layer_test(
     elif limit is not None:
         known, asked = (open_images(images, limit=limit, seed=seed) for images in (known, asked))
     lineup = line_up(models, transform=transform, kinds=kinds or {}, device=place, seed=seed)
-    check_sizes(learnt, known, asked)
     for model in lineup:
         check_model(model, test, layer, pooling, changed)
+    check_sizes(learnt, known, asked)
+    if FINETUNE in learnt:
+        check_tuning(lineup, known, epochs, training or {})
     judge = Judge(
         test, known, asked, frozen, seeds, layer, pooling, batch_size, place, budget_bytes
     )
@@ -143,9 +153,11 @@ def layer_test(
     tested = _frozen(steps, judge, lineup)
     if FINETUNE in learnt:
         tested += _tuned(steps, tuning, lineup)
+    never = never_learnt(*judge.answers()) if learnt else []
     circumstances = {
         "command": command, "seed": seed, "precision": "float32", "device": str(place),
-        "batch_size": batch_size, "seconds": round(steps.seconds, 3), "notes": steps.notes,
+        "batch_size": batch_size, "seconds": round(steps.seconds, 3),
+        "notes": [*steps.notes, *never],
     }  # fmt: skip
     places = {model.name: layout(model.module) for model in lineup}
     manifest = describe_run(lineup, places, asked, [], circumstances)

@@ -193,7 +193,8 @@ def test_a_limit_draws_every_class_where_there_is_a_readout(folders):
     drawn = [name.split("/")[0] for name in result.per_image.images]
     assert drawn == ["dots", "dots", "lines", "lines", "noise", "noise"]
     train, images = result.manifest["train_images"], result.manifest["images"]
-    assert [(one["n"], one["limit"], one["seed"]) for one in (train, images)] == [(6, 6, 0)] * 2
+    told = [(one["n"], one["limit"], one["drawn_by_class"]) for one in (train, images)]
+    assert told == [(6, 6, True)] * 2
 
 
 def test_a_limit_of_drift_alone_is_plain(folders):
@@ -210,6 +211,8 @@ REFUSED = [
     ("swap", {"limit": 19}, OptionError, "knn asks 20 neighbours, and there are 19 images"),
     ("swap", {"limit": 3}, OptionError, "CKA needs at least 4 images, got 3"),
     ("swap", {"limit": 2}, OptionError, "limit=2 is fewer images than the 3 classes of "),
+    ("heads", {"readouts": ["knn", "linear"]}, OptionError, "linear cannot tell what single heads"),
+    ("drop", {"readouts": ["linear"], "limit": 3}, OptionError, "CKA needs at least 4 images"),
     ("swap", {"changed": [2]}, OptionError, "changed=[2] (--changed) chooses what is fine-tuned"),
     (
         "drop", {"changed": [4], "readouts": ["finetune"]}, OptionError,
@@ -337,3 +340,55 @@ def test_another_run_does_not_go_on_from_there(folders, tmp_path):
         outcome_of("drop", folders, resume=True)
     with pytest.warns(UserWarning, match="no progress in .*: starting from the beginning"):
         outcome_of("drop", folders, resume=True, **settings | {"progress_in": tmp_path / "new"})
+
+
+def test_probes_need_two_images_of_a_class(folders, tmp_path):
+    for name in ("dots", "lines", "noise"):
+        (tmp_path / name).mkdir()
+        for number in range(2 if name == "dots" else 1):
+            shutil.copy(folders[0] / name / f"{number}.png", tmp_path / name)
+    outcome_of("drop", (tmp_path, folders[1]), readouts=["linear"], seeds=1)
+    (tmp_path / "dots" / "1.png").unlink()
+    with pytest.raises(OptionError, match="each of the 3 to learn from is the only one of its"):
+        outcome_of("drop", (tmp_path, folders[1]), readouts=["linear"])
+
+
+def test_too_few_are_left_after_skipping(folders, tmp_path):
+    shutil.copytree(folders[0], tmp_path / "train")
+    for file in sorted((tmp_path / "train").glob("*/*.png"))[:6]:
+        file.write_bytes(b"no image")
+    with pytest.raises(OptionError, match="knn asks 20 neighbours, and there are 18 images"):
+        outcome_of("drop", (tmp_path / "train", folders[1]), skip_bad_images=True)
+
+
+def test_a_class_without_a_readable_training_image_is_told(folders, tmp_path):
+    shutil.copytree(folders[0], tmp_path / "train")
+    for file in (tmp_path / "train" / "noise").iterdir():
+        file.write_bytes(b"no image")
+    found = outcome_of(
+        "drop", (tmp_path / "train", folders[1]), readouts=["linear"], seeds=1, skip_bad_images=True
+    )
+    assert found.manifest["notes"] == [
+        "4 of 12 validation images are of classes of which no training image is readable: no "
+        "read-out can name them."
+    ]
+    assert found["layer_drop"].query("metric == 'linear_accuracy'")["value"].max() <= 2 / 3
+
+
+def test_what_changes_only_later_blocks_is_left_out(folders):
+    drop = outcome_of("drop", folders, readouts=["knn"], layer=1)["layer_drop"]
+    curve = drop[drop["layer"].isna() & (drop["metric"] == "drift")]
+    assert curve["changed"].tolist() == [0, 3]  # 1 and 2 are behind the second block
+    assert sorted(drop["layer"].dropna().unique()) == [0, 1]
+    swap = outcome_of("swap", folders, readouts=["drift"], layer=1)["layer_swap"]
+    pairs = swap[swap["layer"].notna()]
+    assert {(2, 3), (3, 2)}.isdisjoint(zip(pairs["layer"], pairs["other_layer"], strict=True))
+    assert len(pairs) == 10
+
+
+def test_linear_rows_say_which_penalty_was_chosen(folders):
+    table = outcome_of("drop", folders, readouts=["linear"])["layer_drop"]
+    linear = table[table["metric"] == "linear_accuracy"]
+    one, all_seeds = linear[linear["seed"].notna()], linear[linear["seed"].isna()]
+    assert one["note"].str.fullmatch(r"penalty = [\de.-]+").all()
+    assert all_seeds["note"].str.fullmatch(r"penalty = [\de.-]+, [\de.-]+").all()
