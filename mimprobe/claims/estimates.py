@@ -42,6 +42,12 @@ def within(value: float, reach: float, n: int = 0) -> Estimate:
     return Estimate(value, value - reach, value + reach, n)
 
 
+def shown_within(value: float, se: float, limits: tuple[float, float], n: int = 0) -> Estimate:
+    """Give a number with its 95 % interval for showing, cut where the metric ends."""
+    low, high = value - INTERVAL * se, value + INTERVAL * se
+    return Estimate(value, max(low, min(limits[0], value)), min(high, max(limits[1], value)), n)
+
+
 def errors_of(n: int) -> float:
     """Give the standard errors on either side of a mean of `n` values: Student's t, 1.96 of many.
 

@@ -9,6 +9,8 @@ import click
 from mimprobe.cli.printing import print_table, text_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mimprobe.claims import Verdict
 
 
@@ -16,18 +18,23 @@ if TYPE_CHECKING:
 @click.argument("directory", type=click.Path(path_type=Path))
 def claims(directory: Path) -> None:
     """Judge the claims of the papers by a folder of tables, as 'probe' makes them."""
-    from rich.markup import escape
-
     from mimprobe.claims import evaluate_claims
     from mimprobe.tables import read_result
 
-    table = text_table("claim", "verdict", "models", "quantity", "found (95 %)", "n")
-    told = ""
     result = read_result(directory)
     verdicts = evaluate_claims(result)
     if not verdicts:
         click.echo(f"no claim is about the tables in {directory}: {', '.join(result)}")
         return
+    print_verdicts(verdicts)
+
+
+def print_verdicts(verdicts: "Sequence[Verdict]") -> None:
+    """Print verdicts with their numbers, and what they are about."""
+    from rich.markup import escape
+
+    table = text_table("claim", "verdict", "models", "quantity", "found (95 %)", "n")
+    told = ""
     for verdict in verdicts:
         several = len(verdict.parts) > 1
         title = "" if verdict.title == told else verdict.title

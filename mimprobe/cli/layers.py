@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mimprobe.cli.claims import print_verdicts
 from mimprobe.cli.options import (
     MODEL_HELP,
     arch_options,
@@ -119,8 +120,7 @@ def layer_options(command: Callable[[LayerOptions], None]) -> Callable[..., None
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N"),
         click.option(
             "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1),
-            help="Of the draw under --limit and of untrained networks; what --seeds counts has the "
-            "seeds 0, 1, 2 ...",
+            help="The first of the seeds; also of a draw under --limit and untrained networks.",
         ),
         click.option(
             "--skip-bad-images", is_flag=True, help="Skip and record unreadable images."
@@ -194,6 +194,7 @@ for test in (swap, drop, reset, heads):
 
 def _test(name: str, options: LayerOptions) -> None:
     """Check what is cheap to check, then load, measure and write."""
+    from mimprobe.claims import evaluate_claims
     from mimprobe.data.images import open_images
     from mimprobe.experiments.layers.checks import check_choices
     from mimprobe.experiments.layers.run import layer_test
@@ -246,4 +247,7 @@ def _test(name: str, options: LayerOptions) -> None:
             command=command_line(),
         )
         path = write_finished(result, options.output, overwrite=options.overwrite)
+    if verdicts := evaluate_claims(result):
+        print_verdicts(verdicts)
+        click.echo()
     click.echo(f"report: {path.resolve()}")

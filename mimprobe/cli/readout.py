@@ -147,16 +147,16 @@ readout.help = f"{inspect.cleandoc(readout.help or '')}\n\n{MODEL_HELP}"
 
 def _print_best(result: "Result") -> None:
     """Print the best layer and pooling of each model and read-out, and chance."""
-    from mimprobe.claims.estimates import INTERVAL
-    from mimprobe.tables import CHANCE, best_readouts
+    from mimprobe.claims.estimates import shown_within
+    from mimprobe.tables import CHANCE, best_readouts, limits_of
 
     table = result["readout"]
     printed = text_table("model", "read-out", "layer", "pooling", "accuracy", "95 % interval")
     for row in best_readouts(table).to_dict("records"):
-        value, reach = row["value"], INTERVAL * row["se"]
+        found = shown_within(row["value"], row["se"], limits_of(row["metric"]))
         printed.add_row(
             row["model"], row["metric"].removesuffix("_accuracy"), str(row["layer"] + 1),
-            row["pooling"], f"{value:.1%}", f"{value - reach:.1%} to {value + reach:.1%}",
+            row["pooling"], f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}",
         )  # fmt: skip
     print_table(printed)
     chance = table.loc[table["metric"] == CHANCE, "value"].max()

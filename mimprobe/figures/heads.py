@@ -32,6 +32,7 @@ from mimprobe.figures.selection import (
     models_of,
     stage_starts,
 )
+from mimprobe.tables import limits_of
 
 INTERVAL = 1.96
 """Standard errors on either side of a mean that make its 95 % interval."""
@@ -66,12 +67,6 @@ LABELS = {
     "finetune_accuracy": "accuracy after fine-tuning",
 }
 """What axes call the metrics."""
-
-LARGEST = 1.0
-"""Of accuracies and of CKA, beyond which no band is drawn."""
-
-BOUNDED = frozenset({"cka", "cka_to_final", "drift"})
-"""Metrics besides accuracies that cannot be larger."""
 
 
 def attention_distance(
@@ -194,10 +189,10 @@ def band(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     They end where the metric does: an accuracy or CKA of 0.99 +- 0.02 is not drawn beyond 1.
     """
     value, reach = rows["value"].to_numpy(float), INTERVAL * rows["se"].to_numpy(float)
-    metrics = rows["metric"].astype(str)
-    bounded = metrics.isin(BOUNDED) | metrics.str.endswith("_accuracy")
-    most = np.where(bounded, np.maximum(LARGEST, value), np.inf)
-    return value - reach, np.minimum(value + reach, most)
+    limits = [limits_of(str(metric)) for metric in rows["metric"]]
+    least, most = np.array(limits, dtype=float).reshape(-1, 2).T
+    low = np.maximum(value - reach, np.minimum(least, value))
+    return low, np.minimum(value + reach, np.maximum(most, value))
 
 
 def band_ends(rows: pd.DataFrame) -> "pd.Series[float]":

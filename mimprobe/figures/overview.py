@@ -107,19 +107,22 @@ def set_depth_axis(panel: Axes, depths: Collection[int], *, most: int = 12) -> f
     return 1.0
 
 
+EARLY = 0.9
+"""Share of the axis before which a curve ends early."""
+
+
 def label_ends(panel: Axes, ends: Mapping[str, tuple[float, float]], looks: Looks) -> None:
     """Write each model's name beside the end of its line, moved apart where they would touch."""
     to_share = panel.transScale + panel.transLimits
     starts = [tuple(to_share.transform(end)) for end in ends.values()]
     for name, start, height in zip(ends, starts, spread([up for _, up in starts]), strict=True):
         look = looks[name]
+        # A curve that ends early is led to its label by dots: a line would look like its end.
+        early = start[0] < EARLY
         line = {
-            "arrowstyle": "-",
-            "color": look.color,
-            "linewidth": 0.9,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        }
+            "arrowstyle": "-", "color": look.color, "linewidth": 0.9, "shrinkA": 4 if early else 0,
+            "shrinkB": 0, "linestyle": ":" if early else "-",
+        }  # fmt: skip
         panel.annotate(
             "", start, (1.05, height), xycoords="axes fraction", textcoords="axes fraction",
             arrowprops=line, annotation_clip=False,

@@ -20,7 +20,7 @@ from mimprobe.loop.progress_file import ProgressFile
 from mimprobe.loop.saved_file import same_run
 from mimprobe.loop.showing import Showing
 from mimprobe.loop.tally import Tally
-from mimprobe.loop.workers import batch_bytes, worker_count
+from mimprobe.loop.workers import usual_workers
 from mimprobe.models.convolutions import depthwise_convolutions
 from mimprobe.models.sites import layout
 from mimprobe.tables import Result, holds_progress, join_per_image, remove_progress
@@ -123,9 +123,8 @@ def probe(
         tally = Tally(tools, places, image_set, batch_size, notes)
         share = batch_numbers(len(image_set), batch_size)[group.rank :: group.size]
         if workers is None:
-            busy = torch.get_num_threads() if place.type == "cpu" else 0
-            workers = worker_count(
-                len(share), batch_bytes(lineup, batch_size), processes=group.here, busy=busy
+            workers = usual_workers(
+                len(share), lineup, batch_size, place.type, processes=group.here
             )
         circumstances: dict[str, Any] = {
             "precision": precision, "batch_size": batch_size, "processes": group.size,

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from mimprobe.zoo.loaded import LoadedModel
 
 MOST_WORKERS = 4
@@ -40,6 +42,15 @@ def worker_count(batches: int, batch_bytes: int, *, processes: int, busy: int) -
         room = free // (IN_FLIGHT * batch_bytes * processes)
     own = (cores or 1) // processes
     return min(MOST_WORKERS, max(own - busy, min(own, 1)), room)
+
+
+def usual_workers(
+    batches: int, lineup: Sequence[LoadedModel], batch_size: int, device: str, *, processes: int = 1
+) -> int:
+    """Give the number of decoding processes for networks on a device, `cpu` or `cuda`."""
+    busy = torch.get_num_threads() if device == "cpu" else 0
+    size = batch_bytes(lineup, batch_size)
+    return worker_count(batches, size, processes=processes, busy=busy)
 
 
 def batch_bytes(lineup: Sequence[LoadedModel], batch_size: int) -> int:

@@ -17,7 +17,7 @@ from mimprobe.data.images import ImageSet
 from mimprobe.errors import ImageError, NonFiniteError, OptionError, UnknownNameError
 from mimprobe.hooks import FeaturesSeen, Observation, capture
 from mimprobe.loop.batches import batch_numbers, batches
-from mimprobe.loop.workers import batch_bytes, worker_count
+from mimprobe.loop.workers import usual_workers
 from mimprobe.models.device import exact_pass, placed, resolve_device
 from mimprobe.models.sites import layout
 from mimprobe.progress import Progress
@@ -104,8 +104,7 @@ def _extracted(
     place, numbers = resolve_device(device), batch_numbers(len(images), batch_size)
     keys = [(site, name) for site in sites for name in takers]
     rows: dict[tuple[str, str], FeatureRows] = {}
-    busy = torch.get_num_threads() if place.type == "cpu" else 0
-    workers = worker_count(len(numbers), batch_bytes([model], batch_size), processes=1, busy=busy)
+    workers = usual_workers(len(numbers), [model], batch_size, place.type)
     bar = Progress(f"features of {model.name}", len(images), unit="images")
     with placed(model.module, place), exact_pass(place, "float32"), bar:
         for batch in batches(images, [model], numbers, workers=workers):

@@ -4,6 +4,7 @@ What belongs here: names and captions of figures, and with what they are drawn. 
 drawing (`figures`) and other tables (`plates`).
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -70,12 +71,14 @@ def layer_test_plates(
                 f"{name}_{metric}", f"{label} {CURVES[name]}.",
                 partial(_curves, table, metric, styles, depths, chance),
             )  # fmt: skip
-        if len(exchange_rows(rows)):
+        if len(pairs := exchange_rows(rows)):
+            cells = pairs.groupby("model", sort=False).size().to_dict()
+            whole = all(depths.get(str(model)) == _side(count) for model, count in cells.items())
+            grey = "" if whole else ", grey what was not exchanged"
             yield Plate(
                 f"{name}_{metric}_pairs",
                 f"{label if metric == DRIFT else f'Loss of {what}'} after one exchange of two "
-                "blocks, a panel for each model; on the diagonal the intact network, grey what "
-                "cannot be exchanged.",
+                f"blocks, a panel for each model; on the diagonal the intact network{grey}.",
                 partial(_exchanges, table, metric, styles, depths),
             )
         if len(block_rows(rows)):
@@ -90,6 +93,11 @@ def layer_test_plates(
                 f"{name}_{metric}_heads", f"Loss of {what} without each head.",
                 partial(_heads, table, metric, styles),
             )  # fmt: skip
+
+
+def _side(cells: int) -> int:
+    """Give the blocks of which all ordered pairs are so many."""
+    return round(0.5 + math.sqrt(0.25 + cells))
 
 
 def _place(metric: str) -> int:

@@ -81,7 +81,10 @@ def _intervals(table: pd.DataFrame, seeds: int) -> str:
     if not table["se"].notna().any():
         return f"no standard errors{missing}"
     over = "images and seeds" if seeds > 1 else "images"
-    drawn = f"bands and bars are the mean \N{PLUS-MINUS SIGN} 1.96 standard errors over {over}"
+    drawn = (
+        f"bands and bars are the mean \N{PLUS-MINUS SIGN} 1.96 standard errors over {over}, cut at "
+        "the ends of what the metric can be"
+    )
     cells = table[table["other_layer"].notna() | table["head"].notna()]
     widest = [
         f"{LABELS.get(str(metric), str(metric))} \N{PLUS-MINUS SIGN} {INTERVAL * reach:.2g}"

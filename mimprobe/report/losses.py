@@ -4,7 +4,7 @@ What belongs here: which points of the curves are told. What does not: comparing
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mimprobe.claims.dropping import MOST
 from mimprobe.claims.estimates import Estimate
@@ -63,7 +63,7 @@ def _intact(result: Result, models: Sequence[str], metric: str) -> dict[str, Est
     """Give the accuracy of the intact networks, from the first test that has it."""
     for name in LAYER_TESTS:
         found = {
-            model: known
+            model: replace(known, low=max(known.low, 0.0), high=min(known.high, 1.0))
             for model in models if name in result
             if (known := intact_accuracy(result[name], result.per_image, model, metric))
         }  # fmt: skip

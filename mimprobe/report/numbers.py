@@ -4,16 +4,17 @@ What belongs here: a table of text from one result table. What does not: the oth
 section (`sections`), and drawing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from mimprobe.claims.alikeness import models_alike
-from mimprobe.claims.estimates import INTERVAL, Estimate, within
+from mimprobe.claims.estimates import Estimate, shown_within
 from mimprobe.figures import KERNEL_LABELS, LABELS
 from mimprobe.report.wording import amount, value_of
-from mimprobe.tables import LAYER_TESTS
+from mimprobe.tables import LAYER_TESTS, limits_of
 from mimprobe.tables.layer_tests import curve_rows, over_seeds
 
 
@@ -69,8 +70,7 @@ def curve_numbers(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
         return []
     for metric, rows in curves.groupby("metric", sort=False):
         cells = {
-            (str(row["model"]), int(row["changed"])): _cell(float(row["value"]), float(row["se"]))
-            for row in rows.to_dict("records")
+            (str(row["model"]), int(row["changed"])): _cell(row) for row in rows.to_dict("records")
         }
         lines = [
             [str(changed) if changed else "0 (intact)",
@@ -91,10 +91,7 @@ def _ring(table: pd.DataFrame, ring: int) -> pd.DataFrame:
 def _layers(rows: pd.DataFrame) -> Numbers:
     means = rows[rows["head"].isna()]
     models = list(dict.fromkeys(means["model"]))
-    cells = {
-        (str(row["model"]), int(row["layer"])): _cell(float(row["value"]), float(row["se"]))
-        for row in means.to_dict("records")
-    }
+    cells = {(str(row["model"]), int(row["layer"])): _cell(row) for row in means.to_dict("records")}
     layers = sorted({layer for _, layer in cells})
     unit = str(rows["unit"].iloc[0])
     return Numbers(
@@ -103,8 +100,9 @@ def _layers(rows: pd.DataFrame) -> Numbers:
     )
 
 
-def _cell(value: float, se: float) -> str:
-    return amount(within(value, INTERVAL * se), "")
+def _cell(row: Mapping[Any, Any]) -> str:
+    limits = limits_of(str(row.get("metric", "")))
+    return amount(shown_within(float(row["value"]), float(row["se"]), limits), "")
 
 
 def _pairs(table: pd.DataFrame) -> Numbers:
@@ -145,8 +143,7 @@ def square_sides(table: pd.DataFrame) -> list[tuple[str, Numbers]]:
     rows = table[table["metric"] == "square_side"]
     shares = sorted(rows["share"].unique())
     found = {
-        (str(row["model"]), float(row["share"])): _cell(float(row["value"]), float(row["se"]))
-        for row in rows.to_dict("records")
+        (str(row["model"]), float(row["share"])): _cell(row) for row in rows.to_dict("records")
     }
     lines = [
         [model, *(found.get((model, share), "") for share in shares)]

@@ -136,7 +136,8 @@ READINGS = {
         "that stays high is a network whose layers stand in for each other.",
         "Each cell of the maps is one exchange of two blocks, and the diagonal is the intact "
         "network: a broad band of the diagonal's colour tells of neighbours that do much the same, "
-        "a row or column that stands out of a block that is needed in its own place.",
+        "a row or column that stands out of a block that is needed in its own place. In maps of "
+        "losses, orange is lost and purple gained.",
     ),
     "layer_drop": (
         "The curves show what is left without the last blocks: as long as a curve is level, what "
@@ -145,10 +146,11 @@ READINGS = {
         "network: the longer a block hangs, the more it is missed.",
     ),
     "layer_reset": (
-        "The dots are single blocks that were given fresh weights, and hang from the line of the "
-        "intact network: the longer a block hangs, the more lies in its weights.",
+        "The curves show what is left with fresh weights in the last blocks, one more at each "
+        "point. The dots are single blocks that were given fresh weights, and hang from the line "
+        "of the intact network: the longer a block hangs, the more lies in its weights.",
         "A block that is dropped at no cost and reset at a high one does little, but does not bear "
-        "noise; the curves give fresh weights to the last blocks, one more at each point.",
+        "noise.",
     ),
     "layer_heads": (
         "Each cell is a head whose output was left out, and its colour the loss that follows: "

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from mimprobe.claims.estimates import INTERVAL, within
+from mimprobe.claims.estimates import shown_within
 from mimprobe.figures import POOLING_LABELS, READOUT_LABELS
 from mimprobe.report.numbers import Numbers
 from mimprobe.report.sentences import Looks
@@ -75,4 +75,4 @@ def _pooled(pooling: object) -> str:
 
 def _cell(row: dict[str, Any]) -> Markup:
     """Write an accuracy with its interval, in per cent."""
-    return amount(within(100 * row["value"], 100 * INTERVAL * row["se"]), "%")
+    return amount(shown_within(100 * row["value"], 100 * row["se"], (0.0, 100.0)), "%")

@@ -26,7 +26,9 @@ def page_title(result: Result) -> str:
     title = str(listed(models).unescape()) if 0 < len(models) <= 3 else f"{len(models)} models"
     if any(STEP in table for table in result.values()):
         return f"{title} during training"
-    return f"{title}: {tested(result)}" if set(result) & set(LAYER_TESTS) else title
+    if set(result) & set(LAYER_TESTS):
+        return f"{title}: {tested(result)}"
+    return f"{title}: classes read out" if set(result) == {"readout"} else title
 
 
 def facts_of(name: str, result: Result) -> list[tuple[str, str]]:

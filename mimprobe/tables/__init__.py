@@ -43,6 +43,7 @@ from mimprobe.tables.schema import (
     TEXT_COLUMNS,
     PerImageValues,
     join_per_image,
+    limits_of,
 )
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "holds_progress",
     "holds_result",
     "join_per_image",
+    "limits_of",
     "prepare_output",
     "read_result",
     "register_files",

@@ -3,6 +3,7 @@
 What belongs here: names of columns and kinds. What does not: files.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from mimprobe.errors import OutputError, UnknownNameError
 
 KINDS = ("supervised", "distilled", "contrastive", "mim", "untrained", "other")
 """Kinds of training, in the order in which legends list them."""
+
+AT_MOST_ONE = frozenset({"cka", "cka_to_final", "drift"})
+"""Metrics between -1 and 1."""
 
 HEAD_COLUMNS = (
     "model",
@@ -195,3 +199,13 @@ def join_per_image(parts: Sequence[PerImageValues]) -> PerImageValues:
     return PerImageValues(
         filled[0].images, columns, np.concatenate([part.values for part in filled], axis=1)
     )
+
+
+def limits_of(metric: str) -> tuple[float, float]:
+    """Give the least and the largest value that a metric can have; infinite where there is none.
+
+    An interval of value and standard error may reach beyond them and is cut there when it is shown.
+    """
+    if metric.endswith("_accuracy"):
+        return 0.0, 1.0
+    return (-1.0, 1.0) if metric in AT_MOST_ONE else (-math.inf, math.inf)

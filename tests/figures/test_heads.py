@@ -218,12 +218,13 @@ def test_limits_begin_at_zero_unless_all_values_lie_far_from_it(values, low, hig
 def test_bands_end_where_a_metric_does():
     rows = pd.DataFrame(
         [("drift", 0.99, 0.02), ("knn_accuracy", 0.99, 0.02), ("cka", 0.5, 0.1),
-         ("attention_distance", 0.99, 0.02), ("drift", 1.0, np.nan)],
+         ("attention_distance", 0.99, 0.02), ("drift", 1.0, np.nan), ("knn_accuracy", 0.01, 0.02)],
         columns=["metric", "value", "se"],
     )  # fmt: skip
     low, high = band(rows)
     np.testing.assert_allclose(low[:4], rows["value"][:4] - 1.96 * rows["se"][:4])
+    np.testing.assert_allclose([low[5], high[5]], [0, 0.0492])
     np.testing.assert_allclose(high[:4], [1, 1, 0.696, 1.0292])
     assert np.isnan([low[4], high[4]]).all()
     assert band_ends(rows).max() == pytest.approx(1.0292)
-    assert band_ends(rows).iloc[[4, 9]].tolist() == [1, 1]  # a value without an error
+    assert band_ends(rows).iloc[[4, 10]].tolist() == [1, 1]  # a value without an error

@@ -65,12 +65,13 @@ def test_facts_of_a_read_out():
     assert facts["Read out at"] == "layer 12; what is changed only behind it is left out"
     assert facts["Pooling"] == "mean of the patch tokens"
     assert (facts["Seeds"], facts["By chance"]) == ("3", "0.025")
-    assert "over images and seeds; the widest 95 % interval of a cell: " in facts["Intervals"]
+    assert "errors over images and seeds, cut at the ends of" in facts["Intervals"]
+    assert "; the widest 95 % interval of a cell: " in facts["Intervals"]
     last = replace(RESULT, manifest={"analyzers": {"layer_swap": {"layer": None}}})
     assert dict(facts_of("layer_swap", last))["Read out at"].startswith("the last block")
     single = dict(facts_of("layer_swap", layer_result(images=9, seeds=1)))
     assert single["Seeds"] == "1; one draw tells nothing of others"
-    assert "over images;" in single["Intervals"]
+    assert "errors over images, cut" in single["Intervals"]
     table = RESULT["layer_drop"]
     still = replace(RESULT, tables={"layer_drop": table[table["seed"].isna()]})
     assert dict(facts_of("layer_drop", still))["Seeds"] == "none; nothing here is drawn at random"

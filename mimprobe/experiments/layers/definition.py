@@ -51,7 +51,7 @@ def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, An
     metrics = [DRIFT, *(f"{name}_accuracy" for name in readouts)]
     described = {
         "definition": f"{CHANGES[judge.test]}. {read}{told}", "units": dict.fromkeys(metrics, "1"),
-        "readouts": [DRIFT, *readouts], "seeds": judge.seeds, "layer": judge.layer,
+        "readouts": [DRIFT, *readouts], "seeds": len(judge.seeds), "layer": judge.layer,
         "pooling": judge.pooling,
     }  # fmt: skip
     if readouts:

@@ -34,7 +34,7 @@ class Judge:
         train: images that the read-outs learn from.
         val: images that they are judged on, and that drift is taken on.
         readouts: frozen read-outs, by name.
-        seeds: how often whatever is drawn is drawn.
+        seeds: of whatever is drawn.
         layer: block that is read out; None for the last one.
         pooling: of its tokens.
         batch_size: images for each pass.
@@ -46,7 +46,7 @@ class Judge:
     train: ImageSet
     val: ImageSet
     readouts: tuple[str, ...]
-    seeds: int
+    seeds: range
     layer: int | None
     pooling: str
     batch_size: int
@@ -106,20 +106,20 @@ class Judge:
         """Tell for each seed which validation images are named rightly."""
         labels, truth = self.answers()
         found = {}
-        for variant, seed in seeded(group, 1 if readout in SEEDLESS else self.seeds):
+        for variant, seed in seeded(group, None if readout in SEEDLESS else self.seeds):
             right = READOUTS[readout](known[variant], labels, asked[variant], truth, seed=seed or 0)
             found[seed] = right
         return found
 
 
-def seeded(group: Sequence[Variant], seeds: int) -> list[tuple[Variant, int | None]]:
+def seeded(group: Sequence[Variant], seeds: range | None) -> list[tuple[Variant, int | None]]:
     """Pair variants with their seeds; one without is shown once for each seed of the read-out.
 
     Where nothing at all is drawn, the only seed is None.
     """
     if group[0].seed is not None:
         return [(variant, variant.seed) for variant in group]
-    return [(group[0], None)] if seeds == 1 else [(group[0], seed) for seed in range(seeds)]
+    return [(group[0], seed) for seed in seeds or [None]]
 
 
 def by_point(variants: Iterable[Variant]) -> list[list[Variant]]:

@@ -13,6 +13,7 @@ from mimprobe.errors import NonFiniteError
 from mimprobe.experiments.layers.chain import Chain
 from mimprobe.experiments.layers.variants import Variant
 from mimprobe.loop.batches import batch_numbers, batches
+from mimprobe.loop.workers import usual_workers
 from mimprobe.models.device import exact_pass
 from mimprobe.progress import Progress
 from mimprobe.shapes import Pooled
@@ -57,8 +58,9 @@ def variant_features(
     shells = Chain(model.module, variants, layer=layer, pooling=pooling)
     bar = Progress(title, len(images), unit="images")
     numbers = batch_numbers(len(images), batch_size)
+    workers = usual_workers(len(numbers), [model], batch_size, device.type)
     with exact_pass(device, "float32"), bar:
-        for batch in batches(images, [model], numbers, workers=0):
+        for batch in batches(images, [model], numbers, workers=workers):
             if batch.numbers:
                 features = shells.features(batch.pixels[model.name].to(device))
                 for variant, rows in zip(variants, features, strict=True):

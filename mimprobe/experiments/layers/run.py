@@ -90,8 +90,8 @@ def layer_test(
         kinds: how each model was trained, by name.
         batch_size: images for each pass; changes no number.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        seed: of the choice of images under `limit`, and of untrained networks; what `seeds` counts
-            has the seeds 0, 1, 2 ...
+        seed: the first of them; also of the choice of images under `limit`, and of untrained
+            networks.
         limit: take at most so many images of each set, drawn at random; with a read-out, of every
             class as large a share as of the others.
         skip_bad_images: skip and record unreadable images instead of stopping; not with `finetune`.
@@ -137,14 +137,15 @@ def layer_test(
     check_sizes(learnt, known, asked)
     if FINETUNE in learnt:
         check_tuning(lineup, known, epochs, training or {})
+    drawn = range(seed, seed + seeds)
     judge = Judge(
-        test, known, asked, frozen, seeds, layer, pooling, batch_size, place, budget_bytes
+        test, known, asked, frozen, drawn, layer, pooling, batch_size, place, budget_bytes
     )
     points = None if changed is None else tuple(changed)
     settings = {**(training or {}), "device": str(place)}
-    tuning = Tuning(test, known, asked, seeds, points, epochs, settings)
+    tuning = Tuning(test, known, asked, drawn, points, epochs, settings)
     numbers_of = {
-        "test": test, "read-outs": ", ".join(learnt), "seeds": seeds, "layer": layer,
+        "test": test, "read-outs": ", ".join(learnt), "seeds": list(drawn), "layer": layer,
         "pooling": pooling, "batch size": batch_size, "epochs": epochs, "device": place.type,
         "training": dict(training or {}),
     }  # fmt: skip

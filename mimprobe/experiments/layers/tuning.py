@@ -29,7 +29,7 @@ class Tuning:
         test: its name, one of `TESTS`.
         train: images to train on.
         val: images to judge on.
-        seeds: how often, with other classifiers, orders and augmentations, and other changes.
+        seeds: of classifiers, orders and augmentations, and of changes.
         changed: points of the curve besides the intact network, by their numbers of changed blocks;
             None for all.
         epochs: passes over `train`.
@@ -39,7 +39,7 @@ class Tuning:
     test: str
     train: ImageSet
     val: ImageSet
-    seeds: int
+    seeds: range
     changed: tuple[int, ...] | None
     epochs: int
     settings: Mapping[str, Any]

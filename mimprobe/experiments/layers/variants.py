@@ -85,10 +85,10 @@ def curve_counts(test: str, module: nn.Module) -> list[int]:
     return list(range({"drop": blocks, "reset": blocks + 1, "heads": 1}[test]))
 
 
-def swaps(module: nn.Module, seeds: int) -> Iterator[Variant]:
+def swaps(module: nn.Module, seeds: range) -> Iterator[Variant]:
     """Permutations of 2 and more blocks, by seed, and all exchanges of two blocks."""
     for count in curve_counts("swap", module)[1:]:
-        for seed in range(seeds):
+        for seed in seeds:
             order = permuted(module, count, seed)
             first = next((at for at, block in enumerate(order) if at != block), len(order))
             yield Variant(permute_blocks(module, count, seed), count, first, seed=seed)
@@ -96,7 +96,7 @@ def swaps(module: nn.Module, seeds: int) -> Iterator[Variant]:
         yield Variant(swap_blocks(module, one, other), 2, one, layer=one, other_layer=other)
 
 
-def drops(module: nn.Module, seeds: int) -> Iterator[Variant]:  # noqa: ARG001
+def drops(module: nn.Module, seeds: range) -> Iterator[Variant]:  # noqa: ARG001
     """The last 1, 2, ... blocks left out, and each block alone."""
     blocks = depth(module)
     for count in curve_counts("drop", module)[1:]:
@@ -105,10 +105,10 @@ def drops(module: nn.Module, seeds: int) -> Iterator[Variant]:  # noqa: ARG001
         yield Variant(drop_block(module, block), 1, block, layer=block)
 
 
-def resets(module: nn.Module, seeds: int) -> Iterator[Variant]:
+def resets(module: nn.Module, seeds: range) -> Iterator[Variant]:
     """The last 1, 2, ... blocks made anew, and each block alone, with the same fresh weights."""
     blocks = depth(module)
-    for seed in range(seeds):
+    for seed in seeds:
         changed = module
         for block in reversed(range(blocks)):
             drawn = seed * blocks + block  # so that no two blocks begin with the same weights
@@ -118,14 +118,14 @@ def resets(module: nn.Module, seeds: int) -> Iterator[Variant]:
             yield Variant(alone, 1, block, layer=block, seed=seed)
 
 
-def masked_heads(module: nn.Module, seeds: int) -> Iterator[Variant]:  # noqa: ARG001
+def masked_heads(module: nn.Module, seeds: range) -> Iterator[Variant]:  # noqa: ARG001
     """Each head alone, masked."""
     for layer, place in enumerate(places(module)):
         for head in range(place.heads):
             yield Variant(mask_heads(module, {layer: [head]}), 1, layer, layer=layer, head=head)
 
 
-TESTS: Mapping[str, Callable[[nn.Module, int], Iterator[Variant]]] = MappingProxyType(
+TESTS: Mapping[str, Callable[[nn.Module, range], Iterator[Variant]]] = MappingProxyType(
     {"swap": swaps, "drop": drops, "reset": resets, "heads": masked_heads}
 )
-"""What each test makes of a network, besides leaving it as it is, with so many seeds."""
+"""What each test makes of a network, besides leaving it as it is, with these seeds."""

@@ -392,3 +392,11 @@ def test_linear_rows_say_which_penalty_was_chosen(folders):
     one, all_seeds = linear[linear["seed"].notna()], linear[linear["seed"].isna()]
     assert one["note"].str.fullmatch(r"penalty = [\de.-]+").all()
     assert all_seeds["note"].str.fullmatch(r"penalty = [\de.-]+, [\de.-]+").all()
+
+
+def test_seeds_begin_at_the_one_given(folders):
+    both = outcome_of("swap", folders, readouts=["linear"], seeds=2)["layer_swap"]
+    later = outcome_of("swap", folders, readouts=["linear"], seeds=1, seed=1)["layer_swap"]
+    second, only = (table[table["seed"] == 1].reset_index(drop=True) for table in (both, later))
+    pd.testing.assert_frame_equal(second, only)
+    assert set(later["seed"].dropna()) == {1}
