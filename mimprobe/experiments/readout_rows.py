@@ -64,9 +64,9 @@ def describe(
     """Definition, units and sizes, for the manifest."""
     told = "; ".join(f"{name}: {DEFINITIONS[name]}" for name in readouts)
     return {
-        "definition": f"share of the validation images whose class is read out rightly of a "
-        f"layer's frozen features. {told}. Chance is always naming the class that is commonest in "
-        "training.",
+        "definition": "share of the validation images whose class is read out rightly of the "
+        f"frozen features that a layer hands on, before any final norm. {told}. Chance is always "
+        "naming the class that is commonest in training.",
         "units": {f"{name}_accuracy": "1" for name in (*readouts, "chance")},
         "seeds": seeds, "training_images": images, "classes": list(classes),
         "neighbours": NEIGHBOURS, "temperature": TEMPERATURE, "penalties": list(PENALTIES),

@@ -120,8 +120,8 @@ def label_ends(panel: Axes, ends: Mapping[str, tuple[float, float]], looks: Look
         # A curve that ends early is led to its label by dots: a line would look like its end.
         early = start[0] < EARLY
         line = {
-            "arrowstyle": "-", "color": look.color, "linewidth": 0.9, "shrinkA": 4 if early else 0,
-            "shrinkB": 0, "linestyle": ":" if early else "-",
+            "arrowstyle": "-", "color": look.color, "linewidth": 0.6 if early else 0.9,
+            "shrinkA": 4 if early else 0, "shrinkB": 0, "linestyle": ":" if early else "-",
         }  # fmt: skip
         panel.annotate(
             "", start, (1.05, height), xycoords="axes fraction", textcoords="axes fraction",

@@ -28,7 +28,7 @@ READOUT_LABELS = {
 POOLING_LABELS = {
     "mean": "mean patch",
     "cls": "class token",
-    "both": "mean + class token",
+    "both": "mean + class",
     "tokens": "all patches",
 }
 """What panels call the poolings."""
