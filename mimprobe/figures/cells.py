@@ -1,19 +1,21 @@
 """Heat maps of layers by layers or heads: cells, and the scale of losses.
 
 What belongs here: how a matrix is drawn into a panel, and what all panels of a figure share. What
-does not: which values are in it (`exchanges`, `head_losses`).
+does not: which values are in it (`similarity`, `exchanges`, `head_losses`).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 
 from mimprobe.figures.panels import is_outer, layer_ticks
-from mimprobe.figures.similarity import Matrix
+
+Matrix = npt.NDArray[np.float64]
 
 LOSSES = colormaps["PuOr_r"].with_extremes(bad="#E4E4E4")
 """White where nothing is lost, orange where something is; safe for colour-blind eyes."""
@@ -25,10 +27,8 @@ def loss_norm(maps: Sequence[Matrix]) -> Normalize:
     return Normalize(-reach, reach)
 
 
-def draw_cells(
-    axes: Axes, values: Matrix, norm: Normalize, colors: Colormap, across: str, up: str
-) -> None:
-    """Draw a matrix from below, rows and columns counted from 1, outer panels labelled."""
+def draw_cells(axes: Axes, values: Matrix, norm: Normalize, colors: Colormap) -> None:
+    """Draw a matrix from below, rows and columns counted from 1."""
     axes.imshow(
         values, origin="lower", cmap=colors, norm=norm, aspect="auto", interpolation="nearest"
     )
@@ -38,6 +38,10 @@ def draw_cells(
     for axis, count in zip((axes.yaxis, axes.xaxis), values.shape, strict=True):
         ticks = layer_ticks(count, most=4)
         axis.set_ticks([tick - 1 for tick in ticks], [str(tick) for tick in ticks])
+
+
+def label_cells(axes: Axes, across: str, up: str) -> None:
+    """Say what columns and rows are, beside the outer panels."""
     first_column, lowest = is_outer(axes)
     axes.set_xlabel(across if lowest else "")
     axes.set_ylabel(up if first_column else "")

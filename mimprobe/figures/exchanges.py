@@ -17,13 +17,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mimprobe.errors import OptionError
-from mimprobe.figures.cells import LOSSES, add_scale, draw_cells, loss_norm
+from mimprobe.figures.cells import LOSSES, Matrix, add_scale, draw_cells, label_cells, loss_norm
 from mimprobe.figures.change_curves import blocks_of, dearest
 from mimprobe.figures.heads import LABELS, value_label
 from mimprobe.figures.palette import Style, kinds_of, model_styles
 from mimprobe.figures.panels import AxesLike, drawing, panel_grid, title_panel
 from mimprobe.figures.selection import metric_rows, models_of
-from mimprobe.figures.similarity import COLORMAP, Matrix
+from mimprobe.figures.similarity import COLORMAP
 from mimprobe.tables.layer_tests import DRIFT, curve_rows, exchange_rows, intact_rows, over_seeds
 
 
@@ -72,7 +72,8 @@ def exchange_maps(
     with drawing():
         panels = panel_grid(len(names), square=True, axes=axes, figure=figure)
         for panel, name, values in zip(panels, names, maps, strict=True):
-            draw_cells(panel, values, norm, colors, "layer", "layer")
+            draw_cells(panel, values, norm, colors)
+            label_cells(panel, "layer", "layer")
             title_panel(panel, name, kinds[name], looks[name])
         add_scale(panels, norm, colors, label)
     return panels

@@ -13,13 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mimprobe.errors import OptionError
-from mimprobe.figures.cells import LOSSES, add_scale, draw_cells, loss_norm
+from mimprobe.figures.cells import LOSSES, Matrix, add_scale, draw_cells, label_cells, loss_norm
 from mimprobe.figures.change_curves import dearest
 from mimprobe.figures.heads import LABELS
 from mimprobe.figures.palette import Style, kinds_of, model_styles
 from mimprobe.figures.panels import AxesLike, drawing, panel_grid, title_panel
 from mimprobe.figures.selection import depth_of, metric_rows, models_of
-from mimprobe.figures.similarity import Matrix
 from mimprobe.tables.layer_tests import curve_rows, intact_rows, over_seeds, single_head_rows
 
 
@@ -67,7 +66,8 @@ def head_maps(
         maps = [_losses(heads, whole, name) for name in names]
         norm = loss_norm(maps)
         for panel, name, values in zip(panels, names, maps, strict=True):
-            draw_cells(panel, values, norm, LOSSES, "head", "layer")
+            draw_cells(panel, values, norm, LOSSES)
+            label_cells(panel, "head", "layer")
             title_panel(panel, name, kinds[name], looks[name])
         add_scale(panels, norm, LOSSES, f"loss of {LABELS[chosen]}")
     return panels

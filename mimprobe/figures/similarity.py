@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mimprobe.errors import OptionError
+from mimprobe.figures.cells import Matrix, draw_cells
 from mimprobe.figures.heads import LABELS
 from mimprobe.figures.palette import Style, kinds_of, model_styles
 from mimprobe.figures.panels import (
@@ -27,7 +27,6 @@ from mimprobe.figures.panels import (
     drawing,
     given_axes,
     is_outer,
-    layer_ticks,
     new_figure,
     panel_grid,
     short_name,
@@ -37,8 +36,6 @@ from mimprobe.figures.selection import metric_rows, models_of
 
 COLORMAP = colormaps["viridis"].with_extremes(bad="#E4E4E4")
 """Even steps to the eye, safe for colour-blind eyes, and lighter with every step in grey."""
-
-Matrix = npt.NDArray[np.float64]
 
 
 def cka(
@@ -89,7 +86,7 @@ def pair_maps(
         panels = panel_grid(len(names), square=True, axes=axes, figure=figure)
         maps = [_matrix(rows, name, name, LABELS[metric]) for name in names]
         for panel, name, values in zip(panels, names, maps, strict=True):
-            _draw_map(panel, values)
+            draw_cells(panel, values, Normalize(0, 1), COLORMAP)
             title_panel(panel, name, kinds[name], looks[name])
             first_column, lowest = is_outer(panel)
             panel.set_xlabel("layer" if lowest else "")
@@ -142,7 +139,7 @@ def pair_maps_between(
             panels, corner = given_axes(axes, len(pairs)), None
         maps = [_matrix(rows, up, across, LABELS[metric]) for across, up in pairs]
         for panel, (across, up), values in zip(panels, pairs, maps, strict=True):
-            _draw_map(panel, values)
+            draw_cells(panel, values, Normalize(0, 1), COLORMAP)
             _label_pair(panel, across, up, looks)
         _add_bar(panels, maps, corner, LABELS[metric])
     return panels
@@ -169,19 +166,6 @@ def _matrix(rows: pd.DataFrame, up: str, across: str, label: str) -> Matrix:
         raise OptionError(f"the table has no {label} between {up!r} and {across!r}")
     values = pair.pivot_table(index="layer", columns="other_layer", values="value", dropna=False)
     return values.to_numpy(dtype=float)
-
-
-def _draw_map(axes: Axes, values: Matrix) -> None:
-    axes.imshow(
-        values, origin="lower", cmap=COLORMAP, norm=Normalize(0, 1), aspect="auto",
-        interpolation="nearest",
-    )  # fmt: skip
-    axes.set_box_aspect(1)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    for axis, depth in zip((axes.yaxis, axes.xaxis), values.shape, strict=True):
-        ticks = layer_ticks(depth, most=4)
-        axis.set_ticks([tick - 1 for tick in ticks], [str(tick) for tick in ticks])
 
 
 def _label_pair(axes: Axes, across: str, up: str, looks: Mapping[str, Style]) -> None:

@@ -1,10 +1,15 @@
-"""Small untrained networks of each family, and pictures in folders by class."""
+"""Small untrained networks of each family, pictures in folders by class, and whole tests."""
 
 import numpy as np
 import timm
 import torch
 from PIL import Image
 from torch import nn
+
+import mimprobe
+from mimprobe.data.transforms import Preprocessing
+
+PREPARE = Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3, "bicubic", 1.0, "squash").transform()
 
 PLAIN = {"img_size": 16, "patch_size": 8, "embed_dim": 12, "num_heads": 3, "num_classes": 0}
 STAGED = {
@@ -43,3 +48,9 @@ def class_folder(folder, each, seed, classes=("dots", "lines", "noise")):
             picture[..., number % 3] += 60
             Image.fromarray(picture).save(folder / name / f"{index}.png")
     return folder
+
+
+def outcome_of(test, folders, models=("vit",), **arguments):
+    modules = {name: network(name) for name in models}
+    settings = {"device": "cpu", "transform": PREPARE, "seeds": 2} | arguments
+    return mimprobe.layer_test(modules, test, *folders, **settings)
