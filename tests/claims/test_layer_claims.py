@@ -175,7 +175,8 @@ def test_without_all_three_dropped_or_without_accuracy_nothing_is_judged():
     draw = np.random.default_rng(0)
     few = only(drops(draw, (0.1, 0.1), mim=(0.1, 0.1)), "dropping")
     assert (few.verdict, few.why) == (
-        UNDECIDED, "s has no accuracy before and after its last 3 layers are dropped",
+        UNDECIDED, "s has no accuracy of one read-out with none, one, two and three of its last "
+        "layers left out",
     )  # fmt: skip
     result = exchanges(draw, (0.1, 0.1), (0.1, 0.1))
     bare = replace(result, per_image=result.per_image.select(metric="drift"))
