@@ -3,7 +3,7 @@
 What belongs here: definitions, units and settings, as data. What does not: numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mimprobe.experiments.layers.checks import FINETUNE
@@ -36,9 +36,12 @@ TUNED = (
 )
 
 
-def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, Any]:
+def describe(
+    judge: Judge, readouts: Sequence[str], epochs: int, training: Mapping[str, Any]
+) -> dict[str, Any]:
     """Definition, units and settings, those of the read-outs that were taken.
 
+    `training` are the settings of fine-tuning that are not the recipe's.
     `chance` is what always naming the commonest class of training gives.
     """
     place = (
@@ -46,7 +49,9 @@ def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, An
         else f"block {judge.layer}, from 0"
     )  # fmt: skip
     read = READ.format(place=place, pooling=judge.pooling) + (LEARNT if readouts else "")
-    learners = {**DEFINITIONS, FINETUNE: TUNED}
+    changed = ", ".join(f"{name}={value!r}" for name, value in training.items())
+    tuned = f"{TUNED}, {epochs} epochs" + (f", with {changed}" if changed else "")
+    learners = {**DEFINITIONS, FINETUNE: tuned}
     told = "".join(f" {name}: {learners[name]}." for name in readouts)
     metrics = [DRIFT, *(f"{name}_accuracy" for name in readouts)]
     described = {
@@ -59,5 +64,5 @@ def describe(judge: Judge, readouts: Sequence[str], epochs: int) -> dict[str, An
     if "knn" in readouts:
         described |= {"k": NEIGHBOURS, "temperature": TEMPERATURE}
     if FINETUNE in readouts:
-        described["finetune_epochs"] = epochs
+        described |= {"finetune_epochs": epochs, "finetune_training": dict(training)}
     return described

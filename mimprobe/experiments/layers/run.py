@@ -163,7 +163,7 @@ def layer_test(
     places = {model.name: layout(model.module) for model in lineup}
     manifest = describe_run(lineup, places, asked, [], circumstances)
     manifest["train_images"] = known.describe()
-    manifest["analyzers"] = {f"layer_{test}": describe(judge, learnt, epochs)}
+    manifest["analyzers"] = {f"layer_{test}": describe(judge, learnt, epochs, training or {})}
     table = outcome_table(test, pooling, tested)
     kept = [number for number in range(len(asked)) if number not in asked.skipped]
     ids = tuple(asked.ids[number] for number in kept)

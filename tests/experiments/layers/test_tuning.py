@@ -49,7 +49,9 @@ def test_chosen_points_are_fine_tuned_once_for_each_seed(tmp_path, monkeypatch):
     kept = result.per_image.select(layer=3, metric="finetune_accuracy")
     assert kept.values[:, 0].tolist() == (sum(expected) / 2).tolist()
     assert found["value"].tolist()[2] == pytest.approx(kept.values.mean())
-    assert result.manifest["analyzers"]["layer_swap"]["finetune_epochs"] == 1
+    described = result.manifest["analyzers"]["layer_swap"]
+    assert (described["finetune_epochs"], described["finetune_training"]) == (1, SETTINGS)
+    assert "1 epochs, with batch_size=6, base_learning_rate=0.05" in described["definition"]
     monkeypatch.setattr(tuning, "finetuned_correct", None)  # another point would have to be made
     with pytest.warns(UserWarning, match="going on after 3 steps"):
         again = mimprobe.layer_test(
