@@ -204,9 +204,10 @@ def _test(name: str, options: LayerOptions) -> None:
     check_output(options.output, overwrite=options.overwrite, resume=options.resume)
     readouts = read_names(options.readout)
     changed = None if options.changed is None else read_numbers(options.changed, "--changed")
+    training = read_arguments(options.training, "--training")
     check_choices(
         name, readouts, seeds=options.seeds, batch_size=options.batch_size, epochs=options.epochs,
-        changed=changed,
+        changed=changed, training=training,
     )  # fmt: skip
     train, val = open_images(options.images), open_images(options.val)
     if set(readouts) - {"drift"}:
@@ -232,7 +233,7 @@ def _test(name: str, options: LayerOptions) -> None:
             seeds=options.seeds,
             changed=changed,
             epochs=options.epochs,
-            training=read_arguments(options.training, "--training"),
+            training=training,
             layer=None if options.layer is None else options.layer - 1,
             pooling=options.pooling,
             kinds=read_pairs(options.kinds, "kind"),

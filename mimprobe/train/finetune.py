@@ -25,6 +25,14 @@ from mimprobe.zoo.loaded import LoadedModel
 FROM_START = ("objective", "arch", "start")
 """Settings that the network to start from decides."""
 
+KINDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+}
+"""What messages call the types of settings."""
+
 
 def finetune(
     model: str | os.PathLike[str],
@@ -61,7 +69,7 @@ def finetuning_config(model: str | os.PathLike[str], settings: Mapping[str, Any]
         UnknownNameError: no such setting.
         OptionError: the network takes no square images, or a setting is outside its range.
     """
-    _check_names(settings)
+    _check_names_and_types(settings)
     loaded = load_model(
         model, arch=settings.get("start_arch") or None, arch_args=settings.get("arch_args"),
         input_size=settings.get("input_size"), device="cpu",
@@ -76,7 +84,7 @@ def loaded_config(loaded: LoadedModel, settings: Mapping[str, Any]) -> TrainConf
         UnknownNameError: no such setting.
         OptionError: the network takes no square images, or a setting is outside its range.
     """
-    _check_names(settings)
+    _check_names_and_types(settings)
     require_timm(loaded)
     usual = loaded.preprocessing
     if usual is None or usual.input_size[0] != usual.input_size[1]:
@@ -90,11 +98,16 @@ def loaded_config(loaded: LoadedModel, settings: Mapping[str, Any]) -> TrainConf
     )
 
 
-def _check_names(settings: Mapping[str, Any]) -> None:
-    known = [field.name for field in fields(TrainConfig) if field.name not in FROM_START]
-    for name in settings:
-        if name not in known:
-            raise UnknownNameError("setting of fine-tuning", name, known)
+def _check_names_and_types(settings: Mapping[str, Any]) -> None:
+    known = {field.name: field.type for field in fields(TrainConfig)}
+    names = [name for name in known if name not in FROM_START]
+    for name, value in settings.items():
+        if name not in names:
+            raise UnknownNameError("setting of fine-tuning", name, names)
+        wanted = known[name]
+        whole = type(value) is int and wanted is float
+        if wanted in KINDS and type(value) is not wanted and not whole:
+            raise OptionError(f"{name} must be {KINDS[wanted]}, not {value!r}")
 
 
 def usual_warmup(epochs: int | None) -> float:

@@ -32,6 +32,7 @@ def check_choices(
     batch_size: int,
     epochs: int,
     changed: Sequence[int] | None,
+    training: Mapping[str, Any] | None,
 ) -> None:
     """Refuse what no model could be put through.
 
@@ -54,6 +55,11 @@ def check_choices(
         raise OptionError(
             f"{' and '.join(curves)} cannot tell what single heads are worth: they are of curves, "
             f"and the test heads has none; choose of {', '.join(sorted(EVERYWHERE))}"
+        )
+    if training and FINETUNE not in readouts:
+        raise OptionError(
+            f"training (--training) sets {', '.join(training)} of fine-tuning; add {FINETUNE!r} to "
+            "the read-outs"
         )
     if changed is not None and FINETUNE not in readouts:
         raise OptionError(

@@ -115,8 +115,9 @@ def layer_test(
         OutputError: the progress is damaged, or of another run.
     """
     check_choices(
-        test, readouts, seeds=seeds, batch_size=batch_size, epochs=epochs, changed=changed
-    )
+        test, readouts, seeds=seeds, batch_size=batch_size, epochs=epochs, changed=changed,
+        training=training,
+    )  # fmt: skip
     place = resolve_device(device)
     learnt = tuple(dict.fromkeys(name for name in readouts if name != DRIFT))
     frozen = tuple(name for name in learnt if name != FINETUNE)

@@ -90,6 +90,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_tables(monkeypatch, folders,
     assert again.manifest["analyzers"] == whole.manifest["analyzers"]
     assert again.manifest["images"]["skipped"] == whole.manifest["images"]["skipped"] != []
     assert again.manifest["notes"] == ["The run was interrupted and resumed."]
+    monkeypatch.setattr(Judge, "of", None)  # nothing is left to do, and what was skipped is known
+    with pytest.warns(UserWarning, match="^going on after 2 steps of the run$"):
+        done = outcome_of("swap", copies, resume=True, **settings)
+    assert done.manifest["images"]["skipped"] == whole.manifest["images"]["skipped"]
+    assert done.manifest["analyzers"] == whole.manifest["analyzers"]
 
 
 def test_another_run_does_not_go_on_from_there(folders, tmp_path):

@@ -179,6 +179,7 @@ REFUSED = [
     ("swap", {"limit": 2}, OptionError, "limit=2 is fewer images than the 3 classes of "),
     ("heads", {"readouts": ["knn", "linear"]}, OptionError, "linear cannot tell what single heads"),
     ("drop", {"readouts": ["linear"], "limit": 3}, OptionError, "CKA needs at least 4 images"),
+    ("swap", {"training": {"batch_size": 8}}, OptionError, "training (--training) sets batch_size"),
     ("swap", {"changed": [2]}, OptionError, "changed=[2] (--changed) chooses what is fine-tuned"),
     (
         "drop", {"changed": [4], "readouts": ["finetune"]}, OptionError,

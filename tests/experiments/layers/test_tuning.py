@@ -68,6 +68,8 @@ def test_what_training_would_refuse_is_refused_before_any_pass(tmp_path, monkeyp
     for settings, error, told in (
         ({}, OptionError, "fine-tuning takes batches of 64, and there are 12 images to learn from"),
         ({"batchsize": 6}, UnknownNameError, "'batchsize'; did you mean 'batch_size'?"),
+        ({"batch_size": "a"}, OptionError, "batch_size must be a whole number, not 'a'"),
+        ({"mixup": True}, OptionError, "mixup must be a number, not True"),
         ({"seed": 3}, OptionError, "seed cannot be a setting of this fine-tuning"),
     ):
         with pytest.raises(error, match=told):
